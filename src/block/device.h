@@ -1,14 +1,19 @@
 // A block device: bytes at offsets, and the words that order them.
 //
 // Every write says whether it is plain (may be lost until a flush) or FUA (on stable storage when it
-// completes); flush makes all completed plain writes stable. Nothing else orders writes.
+// completes); flush makes the plain writes, discards and write_zeroes that completed before it was started
+// stable. Nothing else orders writes. After a crash each block_size() unit of an unstable write holds the
+// old or the new bytes; a discarded range reads as anything until it is written again.
 //
-// Requests are asynchronous: submit() starts them through a Queue, which belongs to one thread and carries
-// many in flight over any number of devices; the submitter reaps them itself, so no other thread is woken.
-// read(), write() … are the synchronous forms. Devices are thread-safe; queues and requests are not.
+// Requests are asynchronous: submit() starts them through a Queue (queue.h), which belongs to one thread and
+// carries many in flight over any number of devices; the submitter reaps them itself, so no other thread is
+// woken. read(), write() … are the synchronous forms. Devices are thread-safe; queues and requests are not.
 //
-// Errors: err::io with device and offset; a range outside the device is err::invalid; a short read (a file
-// truncated under us) is err::io.
+// Errors: err::io with device and offset; a range outside the device, or a write that is not of whole
+// blocks, is err::invalid; a write to a read-only device is err::read_only; a short read (a file truncated
+// under us) is err::io with the lengths expected and found; a discard the device cannot do is
+// err::unsupported; a nowait request that would have to wait is err::would_block and may have moved part of
+// its bytes.
 #pragma once
 #include <sys/uio.h>
 
@@ -17,8 +22,8 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
+#include "block/queue.h"
 #include "core/bytes.h"
 #include "core/result.h"
 
@@ -26,6 +31,7 @@ namespace karst::block {
 
 // The operation is part of the request and is not a flag (CO-012).
 enum class IoOp : uint8_t { read, write, flush, discard, write_zeroes };
+const char* name_of(IoOp op);
 
 // Flags are a type of their own: IoFlags::fua on a write, IoFlags::nowait on anything (CO-018).
 enum class IoFlags : uint8_t { none = 0, fua = 1, nowait = 2 };
@@ -41,34 +47,16 @@ struct IoRequest {
   IoOp op = IoOp::read;
   IoFlags flags = IoFlags::none;
   uint64_t offset = 0;
-  uint64_t length = 0;                   // bytes; for read and write the sum of the buffers
-  std::span<iovec> buffers;              // data destination (read) or data source (write); may be advanced
-  void* owner = nullptr;                 // the submitter's, untouched
+  uint64_t length = 0;               // bytes; for read and write the sum of the buffers
+  std::span<const iovec> buffers{};  // data destination (read) or data source (write); never changed
+  void* owner = nullptr;             // the submitter's, untouched
 
   // Set by the device when the request is done.
-  std::optional<Result<void>> outcome;
+  std::optional<Result<void>> outcome{};
   bool done() const { return outcome.has_value(); }
+  // The same request, not done yet: to pass on, or to try again.
+  IoRequest again() const { return {op, flags, offset, length, buffers, owner}; }
 };
-
-class Device;
-
-// In-flight requests of one thread. Destroying a queue waits for what is in flight.
-class Queue {
- public:
-  virtual ~Queue() = default;
-  // Starts a request; it may complete before submit returns, and is reaped like any other. Blocks only if
-  // the queue's own depth is exhausted (then it reaps into an internal list first).
-  virtual void submit(Device& device, IoRequest& request) = 0;
-  // Waits until at least one request is done and returns it; nullptr if none is in flight.
-  virtual IoRequest* reap() = 0;
-  // Like reap(), but returns nullptr at once if none is done yet.
-  virtual IoRequest* try_reap() = 0;
-  virtual size_t in_flight() const = 0;
-};
-
-// The calling thread's best queue: io_uring where the kernel allows it, otherwise one that does each
-// request at submission.
-std::unique_ptr<Queue> make_queue(unsigned depth = 64);
 
 class Device {
  public:
@@ -81,25 +69,48 @@ class Device {
   virtual uint32_t block_size() const = 0;      // smallest atomic write, bytes; reads may be of any size
   virtual bool writable() const = 0;
 
-  // Does the request before returning and sets its outcome. The heart of every device kind.
-  virtual void execute(IoRequest& request) = 0;
-  // A file descriptor on which io_uring may run this device's reads and writes at the same offsets, if
-  // there is one; wrapping devices have none, so that each request passes through execute().
-  virtual std::optional<int> direct_fd() const { return std::nullopt; }
+  // Checks the request, does it before returning and sets its outcome.
+  void execute(IoRequest& request);
+  Result<void> run(IoRequest request);
+  // A file descriptor on which io_uring may run this read, write or flush as it stands, if there is one;
+  // wrapping devices have none, so that each request passes through perform().
+  virtual std::optional<int> direct_fd(const IoRequest& request) const;
   // Tells the device that a range will be read soon. Best effort.
-  virtual void will_read(uint64_t offset, uint64_t length) { (void)offset, (void)length; }
+  virtual void will_read(uint64_t offset, uint64_t length);
 
-  Result<void> read(uint64_t offset, MutableBytes destination);
+  Result<void> read(uint64_t offset, MutableBytes destination, IoFlags flags = IoFlags::none);
   Result<void> write(uint64_t offset, Bytes source, IoFlags flags = IoFlags::none);
-  Result<void> flush();
-  Result<void> discard(uint64_t offset, uint64_t length);
-  Result<void> write_zeroes(uint64_t offset, uint64_t length);
+  Result<void> flush(IoFlags flags = IoFlags::none);
+  Result<void> discard(uint64_t offset, uint64_t length, IoFlags flags = IoFlags::none);
+  Result<void> write_zeroes(uint64_t offset, uint64_t length, IoFlags flags = IoFlags::none);
 
  protected:
   Device() = default;
+  // The heart of every device kind: does a request that check_request() has passed and that is not empty.
+  virtual Result<void> perform(const IoRequest& request) = 0;
 };
 
 // Validates a request against the device's size, alignment and writability; the outcome of a bad one.
 std::optional<Error> check_request(const Device& device, const IoRequest& request);
+
+// The outcome of a request that the system refused with this errno (EAGAIN of a nowait request included).
+Error failed_request(const Device& device, const IoRequest& request, int errno_value);
+// The outcome of one that moved only `found` of its bytes, and no more will come.
+Error short_request(const Device& device, const IoRequest& request, uint64_t found);
+
+// The buffers' bytes [skip, skip + length) as iovecs, at most `limit` of them; helps to continue a short
+// transfer or to split a long one. Returns the bytes covered.
+uint64_t slice_buffers(std::span<const iovec> buffers, uint64_t skip, uint64_t length, std::span<iovec> into,
+                       size_t& count);
+
+// Calls each(part, position) with the pieces of the buffers, in order; position counts from 0.
+template <typename F>
+void for_each_piece(std::span<const iovec> buffers, F&& each) {
+  uint64_t position = 0;
+  for (const iovec& buffer : buffers) {
+    each(MutableBytes(static_cast<std::byte*>(buffer.iov_base), buffer.iov_len), position);
+    position += buffer.iov_len;
+  }
+}
 
 }  // namespace karst::block

@@ -35,9 +35,10 @@ class [[nodiscard]] Result {
   Error&& error() && { return std::get<1>(std::move(state_)); }
   T value_or(T other) && { return has_value() ? std::get<0>(std::move(state_)) : std::move(other); }
 
-  // Names the operation in the error, if there is one; the callable is run only then.
+  // Names the operation in the error, if there is one; the callable is run only then. By value: TRY would
+  // keep a reference to the temporary otherwise.
   template <typename F>
-  Result&& context(F&& operation) && {
+  Result context(F&& operation) && {
     if (!has_value()) std::get<1>(state_) = std::move(std::get<1>(state_)).while_doing(operation());
     return std::move(*this);
   }
@@ -61,7 +62,7 @@ class [[nodiscard]] Result<void> {
   Error&& error() && { return *std::move(error_); }
 
   template <typename F>
-  Result&& context(F&& operation) && {
+  Result context(F&& operation) && {
     if (error_) error_ = std::move(*error_).while_doing(operation());
     return std::move(*this);
   }
@@ -73,10 +74,13 @@ class [[nodiscard]] Result<void> {
 }  // namespace karst
 
 // The value of a Result, or return from the function with its error. Not for use in constructors.
-#define TRY(...)                                                                         \
+#define TRY(...) KARST_TRY_AS(KARST_TRY_JOIN(karst_try_, __COUNTER__), __VA_ARGS__)
+#define KARST_TRY_JOIN(a, b) KARST_TRY_JOIN_(a, b)
+#define KARST_TRY_JOIN_(a, b) a##b
+#define KARST_TRY_AS(result, ...)                                                        \
   __extension__({                                                                        \
-    auto&& karst_try_result = (__VA_ARGS__);                                             \
-    if (!karst_try_result) [[unlikely]]                                                  \
-      return std::move(karst_try_result).error();                                        \
-    std::move(karst_try_result).value();                                                 \
+    auto&& result = (__VA_ARGS__);                                                       \
+    if (!result) [[unlikely]]                                                            \
+      return std::move(result).error();                                                  \
+    std::move(result).value();                                                           \
   })

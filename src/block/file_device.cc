@@ -1,0 +1,273 @@
+#include "block/file_device.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace karst::block {
+namespace {
+
+constexpr uint64_t piece_max = 1u << 30;  // below MAX_RW_COUNT, the most one system call moves
+constexpr size_t iovecs_max = 64;         // of one system call; more gains nothing and costs stack
+
+int rw_flags(const IoRequest& request) {
+  int flags = 0;
+  if (has(request.flags, IoFlags::fua)) flags |= RWF_DSYNC;
+  if (has(request.flags, IoFlags::nowait)) flags |= RWF_NOWAIT;
+  return flags;
+}
+
+ssize_t transfer_once(int fd, const IoRequest& request, std::span<const iovec> buffers, uint64_t offset) {
+  const int count = static_cast<int>(buffers.size());
+  const int flags = rw_flags(request);
+  if (request.op == IoOp::read)
+    return flags == 0 ? ::preadv(fd, buffers.data(), count, static_cast<off_t>(offset))
+                      : ::preadv2(fd, buffers.data(), count, static_cast<off_t>(offset), flags);
+  return flags == 0 ? ::pwritev(fd, buffers.data(), count, static_cast<off_t>(offset))
+                    : ::pwritev2(fd, buffers.data(), count, static_cast<off_t>(offset), flags);
+}
+
+template <typename F>
+int retry(F&& call) {
+  int result;
+  do result = call();
+  while (result < 0 && errno == EINTR);
+  return result;
+}
+
+// A nowait transfer that the file system cannot try without waiting is one that would wait.
+int nowait_errno(const IoRequest& request, int errno_value) {
+  const bool refused = errno_value == EOPNOTSUPP || errno_value == EAGAIN;
+  return has(request.flags, IoFlags::nowait) && refused ? EAGAIN : errno_value;
+}
+
+bool is_unsupported(int errno_value) {
+  return errno_value == EOPNOTSUPP || errno_value == ENOSYS || errno_value == ENOTTY || errno_value == EINVAL;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path, int flags, FileOptions options) {
+  flags |= O_CLOEXEC | (options.direct ? O_DIRECT : 0);
+  struct stat info;
+  const bool claim = options.exclusive && ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
+  const int fd = retry([&] { return ::open(path.c_str(), flags | (claim ? O_EXCL : 0), 0666); });
+  if (fd < 0) return Error::from_errno(errno, "cannot open").at("device", path);
+  return std::unique_ptr<FileDevice>(new FileDevice(path, fd));
+}
+
+Result<std::unique_ptr<Device>> FileDevice::open(const std::string& path, OpenMode mode, FileOptions options) {
+  auto device = TRY(open_fd(path, mode == OpenMode::read_write ? O_RDWR : O_RDONLY, options));
+  TRY(device->set_up(mode, options));
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+Result<std::unique_ptr<Device>> FileDevice::create(const std::string& path, uint64_t size, FileOptions options) {
+  auto device = TRY(open_fd(path, O_RDWR | O_CREAT, options));
+  // The lock is taken before the size is changed, so that a file in use is not cut.
+  TRY(device->set_up(OpenMode::read_write, options));
+  if (device->is_block_device_) {
+    if (device->size_ < size)
+      return Error(err::no_space, "the block device is too small").expected(size, device->size_).at("device", path);
+    return std::unique_ptr<Device>(std::move(device));
+  }
+  if (::ftruncate(device->fd_, static_cast<off_t>(size)) < 0)
+    return Error::from_errno(errno, fmt::format("cannot set the size to {}", size)).at("device", path);
+  device->size_ = size;
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+FileDevice::~FileDevice() { ::close(fd_); }
+
+Result<void> FileDevice::set_up(OpenMode mode, FileOptions options) {
+  writable_ = mode == OpenMode::read_write;
+  struct stat info;
+  if (::fstat(fd_, &info) < 0) return Error::from_errno(errno, "cannot stat").at("device", path_);
+  if (S_ISBLK(info.st_mode)) {
+    int sector = 0;
+    if (::ioctl(fd_, BLKGETSIZE64, &size_) < 0 || ::ioctl(fd_, BLKSSZGET, &sector) < 0)
+      return Error::from_errno(errno, "cannot read the geometry").at("device", path_);
+    is_block_device_ = true;
+    block_size_ = static_cast<uint32_t>(sector);
+  } else if (S_ISREG(info.st_mode)) {
+    size_ = static_cast<uint64_t>(info.st_size);
+    if (options.block_size != 0) block_size_ = options.block_size;
+    if (!std::has_single_bit(block_size_))
+      return Error::make(err::invalid, "block size {} is not a power of two", block_size_).at("device", path_);
+    if (options.exclusive) {
+      struct flock lock{};
+      lock.l_type = writable_ ? F_WRLCK : F_RDLCK;
+      lock.l_whence = SEEK_SET;
+      if (retry([&] { return ::fcntl(fd_, F_OFD_SETLK, &lock); }) < 0)
+        return Error(err::busy, "in use by another process").at("device", path_);
+    }
+  } else if (S_ISDIR(info.st_mode)) {
+    return Error(err::is_a_directory, "a directory is not a device").at("device", path_);
+  } else {
+    return Error(err::invalid, "neither a regular file nor a block device").at("device", path_);
+  }
+  // 4096 suits every device; a smaller alignment would only save bounces of unaligned reads.
+  if (options.direct) direct_alignment_ = std::max(block_size_, 4096u);
+  return {};
+}
+
+bool FileDevice::aligned_for_direct(const IoRequest& request) const {
+  const auto aligned = [&](uint64_t value) { return value % direct_alignment_ == 0; };
+  if (!aligned(request.offset) || !aligned(request.length)) return false;
+  return std::ranges::all_of(request.buffers, [&](const iovec& buffer) {
+    return aligned(reinterpret_cast<uintptr_t>(buffer.iov_base)) && aligned(buffer.iov_len);
+  });
+}
+
+std::optional<int> FileDevice::direct_fd(const IoRequest& request) const {
+  const bool moves_data = request.op == IoOp::read || request.op == IoOp::write;
+  if (!moves_data && request.op != IoOp::flush) return std::nullopt;
+  if (moves_data && direct_alignment_ != 0 && !aligned_for_direct(request)) return std::nullopt;
+  return fd_;
+}
+
+void FileDevice::will_read(uint64_t offset, uint64_t length) {
+  if (direct_alignment_ != 0 || offset >= size_) return;
+  length = std::min(length, size_ - offset);
+  ::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
+}
+
+Result<void> FileDevice::perform(const IoRequest& request) {
+  switch (request.op) {
+    case IoOp::read:
+    case IoOp::write:
+      if (direct_alignment_ != 0 && !aligned_for_direct(request)) return transfer_bounced(request);
+      return transfer(request);
+    case IoOp::flush: return sync(request);
+    case IoOp::discard: return discard_range(request);
+    case IoOp::write_zeroes: return write_zeroes_range(request);
+  }
+  return failed_request(*this, request, EINVAL);
+}
+
+Result<void> FileDevice::transfer(const IoRequest& request) {
+  std::array<iovec, iovecs_max> storage;
+  uint64_t moved = 0;
+  while (moved < request.length) {
+    std::span<const iovec> buffers = request.buffers;
+    if (moved != 0 || buffers.size() > 1 || request.length > piece_max) {
+      size_t count = 0;
+      slice_buffers(request.buffers, moved, std::min(request.length - moved, piece_max), storage, count);
+      buffers = std::span<const iovec>(storage).first(count);
+    }
+    const ssize_t result = transfer_once(fd_, request, buffers, request.offset + moved);
+    if (result < 0 && errno == EINTR) continue;
+    if (result < 0) return failed_request(*this, request, nowait_errno(request, errno));
+    if (result == 0) return short_request(*this, request, moved);
+    moved += static_cast<uint64_t>(result);
+  }
+  return {};
+}
+
+// A direct transfer whose offset, length or memory the kernel would refuse goes through an aligned buffer;
+// a write that is smaller than the alignment reads what surrounds it. Concurrent writers of one aligned unit
+// would undo each other, so a direct device is best written in units of 4096.
+Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
+  if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);
+  const uint64_t unit = direct_alignment_;
+  const uint64_t begin = request.offset / unit * unit;
+  const uint64_t end = std::min((request.offset + request.length + unit - 1) / unit * unit, (size_ + unit - 1) / unit * unit);
+  constexpr uint64_t bounce_max = 1 << 20;
+  const std::unique_ptr<std::byte, decltype(&std::free)> bounce(
+      static_cast<std::byte*>(std::aligned_alloc(unit, std::min(bounce_max, end - begin))), &std::free);
+  if (!bounce) return failed_request(*this, request, ENOMEM);
+  for (uint64_t at = begin; at < end; at += bounce_max) {
+    const uint64_t piece = std::min(bounce_max, end - at);
+    const uint64_t from = std::max(at, request.offset);
+    const uint64_t to = std::min(at + piece, request.offset + request.length);
+    const bool partial = from != at || to != at + piece;
+    const bool reads = request.op == IoOp::read;
+    if (reads || partial) {
+      ssize_t got;
+      do got = ::pread(fd_, bounce.get(), piece, static_cast<off_t>(at));
+      while (got < 0 && errno == EINTR);
+      if (got < 0) return failed_request(*this, request, errno);
+      if (static_cast<uint64_t>(got) < to - at && reads)
+        return short_request(*this, request, std::max(at + static_cast<uint64_t>(got), request.offset) - request.offset);
+    }
+    for_each_piece(request.buffers, [&](MutableBytes part, uint64_t position) {
+      const uint64_t part_begin = std::max(request.offset + position, from);
+      const uint64_t part_end = std::min(request.offset + position + part.size(), to);
+      if (part_begin >= part_end) return;
+      std::byte* outside = part.data() + (part_begin - request.offset - position);
+      std::byte* inside = bounce.get() + (part_begin - at);
+      std::memcpy(reads ? outside : inside, reads ? inside : outside, part_end - part_begin);
+    });
+    if (reads) continue;
+    const iovec whole{bounce.get(), piece};
+    IoRequest aligned{IoOp::write, request.flags, at, piece, {&whole, 1}};
+    if (at + piece > size_) return failed_request(*this, request, EINVAL);
+    TRY(transfer(aligned));
+  }
+  return {};
+}
+
+Result<void> FileDevice::sync(const IoRequest& request) {
+  if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);
+  if (!writable_) return {};
+  if (retry([&] { return ::fdatasync(fd_); }) < 0) return failed_request(*this, request, errno);
+  return {};
+}
+
+Result<void> FileDevice::discard_range(const IoRequest& request) {
+  if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);
+  const auto offset = static_cast<off_t>(request.offset);
+  const auto length = static_cast<off_t>(request.length);
+  uint64_t range[2] = {request.offset, request.length};
+  const int result = retry([&] {
+    return is_block_device_ ? ::ioctl(fd_, BLKDISCARD, range)
+                            : ::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  });
+  if (result < 0) return failed_request(*this, request, is_unsupported(errno) ? EOPNOTSUPP : errno);
+  return {};
+}
+
+Result<void> FileDevice::write_zeroes_range(const IoRequest& request) {
+  if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);
+  const auto offset = static_cast<off_t>(request.offset);
+  const auto length = static_cast<off_t>(request.length);
+  uint64_t range[2] = {request.offset, request.length};
+  const int result = retry([&] {
+    return is_block_device_ ? ::ioctl(fd_, BLKZEROOUT, range)
+                            : ::fallocate(fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+  });
+  if (result < 0) {
+    if (!is_unsupported(errno)) return failed_request(*this, request, errno);
+    TRY(write_zero_bytes(request));
+  }
+  return has(request.flags, IoFlags::fua) ? sync(request) : Result<void>();
+}
+
+Result<void> FileDevice::write_zero_bytes(const IoRequest& request) {
+  alignas(4096) static constexpr std::array<std::byte, 65536> zeroes{};
+  std::array<iovec, iovecs_max> pieces;
+  for (uint64_t done = 0; done < request.length;) {
+    size_t count = 0;
+    uint64_t length = 0;
+    while (count < pieces.size() && done + length < request.length) {
+      const size_t part = std::min<uint64_t>(zeroes.size(), request.length - done - length);
+      pieces[count++] = {const_cast<std::byte*>(zeroes.data()), part};
+      length += part;
+    }
+    IoRequest write{IoOp::write, IoFlags::none, request.offset + done, length, std::span(pieces).first(count)};
+    TRY(perform(write));
+    done += length;
+  }
+  return {};
+}
+
+}  // namespace karst::block

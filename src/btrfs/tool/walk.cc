@@ -1,0 +1,111 @@
+#include "btrfs/tool/walk.h"
+
+#include "btrfs/file/names.h"
+
+namespace karst::btrfs {
+namespace err {
+const ErrorKind directory_loop{"directory-loop", &karst::err::corrupt, ELOOP};
+}
+
+Walker::Walker(const Filesystem& fs, const Located& start, WalkOptions options)
+    : fs_(fs), options_(options), start_(start) {}
+
+Result<std::optional<WalkEntry>> Walker::next() {
+  if (!started_) {
+    started_ = true;
+    subvolumes_.insert(start_.id.subvolume);
+    if (start_.attributes.is_directory() && !start_.id.is_empty_subvolume()) pending_ = Frame{start_.id, 0, 0};
+    return std::optional(WalkEntry{path_, path_, start_.id, start_.parent, start_.attributes, false});
+  }
+  auto entry = advance();
+  if (!entry) return std::move(entry).error().while_doing(fmt::format("'{}'", path_));
+  return entry;
+}
+
+// Makes `frame` the innermost one, listing from where it stopped.
+Result<void> Walker::enter(const Frame& frame) {
+  if (!tree_ || tree_->id != frame.directory.subvolume) {
+    tree_ = TRY(fs_.tree(frame.directory.subvolume));
+    inodes_ = Cursor(*tree_);
+  }
+  lister_.emplace(fs_, *tree_, frame.directory.inode);
+  lister_->set_readahead(true);
+  listing_ = true;
+  return {};
+}
+
+void Walker::leave() {
+  frames_.pop_back();
+  listing_ = false;
+}
+
+Result<std::optional<WalkEntry>> Walker::advance() {
+  std::optional<DirectoryEntry> entry;
+  if (auto frame = std::exchange(pending_, std::nullopt)) {
+    frames_.push_back(*frame);
+    listing_ = false;
+  }
+  for (;;) {
+    if (frames_.empty()) return std::optional<WalkEntry>();
+    Frame& frame = frames_.back();
+    path_.resize(frame.path_length);
+    bool resumed = !listing_;
+    auto step = [&]() -> Result<std::optional<DirectoryEntry>> {
+      if (resumed) TRY(enter(frame));
+      return resumed ? lister_->seek(frame.next_index) : lister_->next();
+    }();
+    if (!step) {
+      // Go on behind an entry that is broken by itself; a directory that cannot be read further is left.
+      uint64_t reached = listing_ ? lister_->position() : 0;
+      if (reached < frame.next_index || reached == ~0ull) leave();
+      else {
+        frame.next_index = reached + 1;
+        listing_ = false;
+      }
+      return std::move(step).error();
+    }
+    entry = *step;
+    if (!entry) {
+      leave();
+      continue;
+    }
+    frame.next_index = entry->index + 1;
+    break;
+  }
+
+  const InodeId directory = frames_.back().directory;
+  if (!path_.empty()) path_ += '/';
+  size_t name_at = path_.size();
+  path_ += entry->name;
+  WalkEntry found{path_, std::string_view(path_).substr(name_at), entry->target, directory, {}, entry->is_subvolume};
+  if (found.id.is_empty_subvolume()) found.attributes = TRY(empty_subvolume_attributes(inodes_, directory.inode));
+  else if (found.id.subvolume == directory.subvolume) found.attributes = TRY(read_attributes(inodes_, found.id.inode));
+  else found.attributes = TRY(attributes_of(fs_, found.id, directory));
+
+  bool enterable = found.attributes.is_directory() && !found.id.is_empty_subvolume() && options_.recurse &&
+                   (!found.is_subvolume || options_.cross_subvolumes);
+  if (!enterable) return std::optional(found);
+  TRY(may_enter(found));
+  pending_ = Frame{found.id, 0, path_.size()};
+  return std::optional(found);
+}
+
+Result<void> Walker::may_enter(const WalkEntry& entry) {
+  if (entry.is_subvolume) {
+    if (subvolumes_.insert(entry.id.subvolume).second) return {};
+    return Error(err::directory_loop, "subvolume is linked more than once").at("subvolume", entry.id.subvolume);
+  }
+  size_t links = 0;
+  bool ours = false;
+  TRY(for_each_link(inodes_, entry.id.inode, [&](const Link& link) -> Result<void> {
+    ++links;
+    ours = ours || (link.parent == entry.parent.inode && link.name == entry.name);
+    return {};
+  }));
+  if (links == 1 && ours) return {};
+  return Error(err::directory_loop, "directory does not name the one it is in as its only parent")
+      .at("inode", entry.id.inode)
+      .at("links", links);
+}
+
+}  // namespace karst::btrfs

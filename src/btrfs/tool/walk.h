@@ -1,0 +1,69 @@
+// Walking a directory tree from a start, parents before children, entries in the order of their creation.
+//
+// Memory is bounded by the depth, not by the size of directories. A directory is entered only if it names the
+// one it was found in as its only parent, and a subvolume only once: so no image, however broken, makes the
+// walk endless, or longer than its number of names.
+#pragma once
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "btrfs/file/path.h"
+
+namespace karst::btrfs {
+
+namespace err {
+extern const ErrorKind directory_loop;  // child of corrupt
+}
+
+struct WalkEntry {
+  std::string_view path;  // from the start, without a leading slash; empty for the start. Until next()
+  std::string_view name;  // its last component
+  InodeId id;
+  InodeId parent;
+  Attributes attributes;
+  bool is_subvolume = false;
+};
+
+struct WalkOptions {
+  bool cross_subvolumes = true;  // otherwise a subvolume is given as an entry and not entered
+  bool recurse = true;           // otherwise only the start's own entries
+};
+
+class Walker {
+ public:
+  Walker(const Filesystem& fs, const Located& start, WalkOptions options = {});
+
+  // The next entry, the start first; nullopt at the end. An error names the path it concerns; the walk can go
+  // on after it with next(), without that entry (or the rest of that directory).
+  Result<std::optional<WalkEntry>> next();
+  // Does not enter the directory given last.
+  void skip() { pending_.reset(); }
+
+ private:
+  struct Frame {
+    InodeId directory;
+    uint64_t next_index;
+    size_t path_length;  // of the directory's own path
+  };
+  Result<std::optional<WalkEntry>> advance();
+  Result<void> enter(const Frame& frame);
+  Result<void> may_enter(const WalkEntry& entry);
+  void leave();
+
+  const Filesystem& fs_;
+  const WalkOptions options_;
+  const Located start_;
+  bool started_ = false;
+  std::string path_;
+  std::vector<Frame> frames_;
+  std::optional<Frame> pending_;  // the directory given last, entered by next()
+  std::optional<Tree> tree_;      // of the innermost frame
+  std::optional<DirectoryLister> lister_;
+  bool listing_ = false;          // lister_ is in the innermost frame's directory
+  Cursor inodes_;
+  std::unordered_set<uint64_t> subvolumes_;  // entered so far
+};
+
+}  // namespace karst::btrfs

@@ -1,0 +1,61 @@
+// Tree blocks through the cache: each is read, verified, and then shared by everyone who needs it.
+//
+// What is in the cache has passed verify_block(). Different referrers may expect different things of one
+// address, so every read compares the block with the pointer it was reached by, cached or not.
+// Thread-safe.
+#pragma once
+#include <span>
+
+#include "btrfs/format/check.h"
+#include "btrfs/volume/volume.h"
+#include "cache/cache.h"
+
+namespace karst::btrfs {
+
+// A reference to a tree block, with what the referrer knows of it.
+struct BlockPointer {
+  Logical address{};
+  uint64_t generation = 0;
+  uint8_t level = 0;
+  uint64_t root = 0;  // the tree being walked
+  std::optional<Key> first_key;
+
+  BlockExpectation expectation() const { return {address, generation, level, root, first_key}; }
+};
+
+// A verified block, pinned in the cache for the reference's life.
+class BlockRef {
+ public:
+  BlockRef() = default;
+  explicit BlockRef(cache::FolioRef folio);
+  const TreeBlock& operator*() const { return view_; }
+  const TreeBlock* operator->() const { return &view_; }
+  explicit operator bool() const { return static_cast<bool>(folio_); }
+  void reset() { *this = BlockRef(); }
+
+ private:
+  cache::FolioRef folio_;
+  TreeBlock view_;
+};
+
+class BlockReader {
+ public:
+  BlockReader(const Volume& volume, cache::Cache& cache);
+  ~BlockReader();
+  BlockReader(const BlockReader&) = delete;
+  BlockReader& operator=(const BlockReader&) = delete;
+
+  Result<BlockRef> read(const BlockPointer& pointer);
+  // Tells the devices that these blocks will be read soon, where they are not cached. Best effort.
+  void will_read(std::span<const BlockPointer> pointers);
+
+  const Volume& volume() const { return volume_; }
+  const Geometry& geometry() const { return volume_.geometry(); }
+
+ private:
+  const Volume& volume_;
+  cache::Cache& cache_;
+  const cache::ObjectId object_;  // the metadata address space; index: logical address
+};
+
+}  // namespace karst::btrfs

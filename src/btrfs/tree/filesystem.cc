@@ -1,0 +1,106 @@
+#include "btrfs/tree/filesystem.h"
+
+#include <cstring>
+
+namespace karst::btrfs {
+namespace err {
+const ErrorKind no_tree{"no-tree", &karst::err::not_found, ENOENT};
+}
+
+Filesystem::Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache)
+    : cache_(cache), volume_(std::move(volume)), blocks_(*volume_, cache) {}
+Filesystem::~Filesystem() = default;
+
+Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr<block::Device>> devices,
+                                                     const OpenOptions& options, cache::Cache& cache, const Logger& log) {
+  auto volume = TRY(Volume::open(std::move(devices), options.volume, log));
+  std::unique_ptr<Filesystem> fs(new Filesystem(std::move(volume), cache));
+  const Superblock& super = fs->super();
+  BlockPointer chunk_root{Logical(super.chunk_root.value()), super.chunk_root_generation, super.chunk_root_level, id::chunk_tree, {}};
+  BlockPointer root{Logical(super.root.value()), super.generation, super.root_level, id::root_tree, {}};
+  if (options.backup_root) {
+    const RootBackup& backup = super.super_roots[*options.backup_root];
+    if (backup.tree_root == 0)
+      return Error(karst::err::invalid, "this backup root was never written").at("backup", *options.backup_root);
+    chunk_root = {Logical(backup.chunk_root.value()), backup.chunk_root_gen, backup.chunk_root_level, id::chunk_tree, {}};
+    root = {Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
+    fs->from_backup_ = true;
+  }
+  TRY(fs->load_chunks(chunk_root).context([] { return "loading the chunk tree"; }));
+  fs->chunk_tree_ = fs->tree_at(id::chunk_tree, chunk_root);
+  fs->root_tree_ = fs->tree_at(id::root_tree, root);
+  TRY(fs->blocks_.read(root).context([] { return "reading the root of the root tree"; }));
+  return fs;
+}
+
+Result<void> Filesystem::load_chunks(const BlockPointer& chunk_root) {
+  Cursor cursor(tree_at(id::chunk_tree, chunk_root));
+  for (bool more = TRY(cursor.seek(Key::min())); more; more = TRY(cursor.next())) {
+    if (cursor.key().type == ItemType::chunk_item)
+      TRY(volume_->chunks_to_fill().add(cursor.key().offset, cursor.data()));
+    if (cursor.key().type != ItemType::dev_item) continue;
+    const DevItem& item = *cursor.as<DevItem>();
+    const MemberDevice* member = volume_->member(item.devid);
+    if (member && member->uuid == item.uuid) continue;
+    missing_.push_back(item);
+    log().warning("a member device is missing", {{"devid", item.devid.value()}, {"uuid", item.uuid}});
+  }
+  return {};
+}
+
+Tree Filesystem::tree_at(uint64_t id, const BlockPointer& root) const {
+  auto overlay = overlays_.find(id);
+  return {&blocks_, id, root, overlay == overlays_.end() ? nullptr : overlay->second.get()};
+}
+
+Tree Filesystem::tree_of(const Root& root) const {
+  return tree_at(root.id, {Logical(root.item.bytenr.value()), root.item.generation, root.item.level, root.id, {}});
+}
+
+Root root_from_item(const Key& key, Bytes item) {
+  Root root{key.objectid, key.offset, {}};
+  std::memcpy(static_cast<void*>(&root.item), item.data(), std::min(item.size(), sizeof root.item));
+  // An old kernel that rewrites the item leaves the later fields behind: they are valid only if the two
+  // generations agree.
+  if (root.item.generation_v2 != root.item.generation) {
+    auto* bytes = reinterpret_cast<std::byte*>(&root.item);
+    std::memset(bytes + root_item_legacy_size, 0, sizeof root.item - root_item_legacy_size);
+  }
+  return root;
+}
+
+Result<Root> Filesystem::root(uint64_t id) const {
+  Cursor cursor(root_tree_);
+  if (!TRY(cursor.seek_back({id, ItemType::root_item, ~0ull})) || cursor.key().objectid != id ||
+      cursor.key().type != ItemType::root_item)
+    return Error(err::no_tree, "no such tree").at("tree", root_name(id));
+  return root_from_item(cursor.key(), cursor.data());
+}
+
+Result<Tree> Filesystem::tree(uint64_t id) const {
+  if (id == id::root_tree) return root_tree_;
+  if (id == id::chunk_tree) return chunk_tree_;
+  {
+    MutexLock lock(trees_mu_);
+    auto known = trees_.find(id);
+    if (known != trees_.end()) return known->second;
+  }
+  Tree tree = tree_of(TRY(root(id)));
+  MutexLock lock(trees_mu_);
+  return trees_.emplace(id, tree).first->second;
+}
+
+std::optional<Tree> Filesystem::log_root_tree() const {
+  const Superblock& super = this->super();
+  if (super.log_root == 0 || from_backup_) return std::nullopt;
+  return tree_at(id::tree_log,
+                 {Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}});
+}
+
+void Filesystem::install_overlay(uint64_t tree_id, std::unique_ptr<ItemOverlay> overlay) {
+  MutexLock lock(trees_mu_);
+  trees_.erase(tree_id);
+  overlays_[tree_id] = std::move(overlay);
+}
+
+}  // namespace karst::btrfs

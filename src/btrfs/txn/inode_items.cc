@@ -1,0 +1,40 @@
+#include "btrfs/txn/inode_items.h"
+
+#include "btrfs/file/attributes.h"
+
+namespace karst::btrfs {
+
+FileType file_type_of(uint32_t inode_mode) {
+  switch (inode_mode & mode::type_mask) {
+    case mode::regular: return FileType::regular;
+    case mode::directory: return FileType::directory;
+    case mode::character: return FileType::character;
+    case mode::block: return FileType::block;
+    case mode::fifo: return FileType::fifo;
+    case mode::socket: return FileType::socket;
+    case mode::symlink: return FileType::symlink;
+    default: return FileType::unknown;
+  }
+}
+
+Result<std::optional<InodeItem>> find_inode(ItemReader& items, uint64_t inode) {
+  auto found = TRY(items.find(inode_key(inode)));
+  if (!found) return std::optional<InodeItem>();
+  const auto* item = overlay<InodeItem>(found->data);
+  if (!item) return Error(karst::err::corrupt, "inode item is too short").at("inode", inode);
+  return std::optional(*item);
+}
+
+Result<InodeItem> get_inode(ItemReader& items, uint64_t inode) {
+  auto item = TRY(find_inode(items, inode));
+  if (!item) return Error(err::no_inode, "no such inode").at("inode", inode);
+  return *item;
+}
+
+Result<void> update_inode(ItemStore& items, uint64_t inode, InodeItem item, uint64_t transid) {
+  item.transid = transid;
+  item.block_group = 0;
+  return items.replace(inode_key(inode), bytes_of(item));
+}
+
+}  // namespace karst::btrfs

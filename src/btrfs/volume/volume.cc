@@ -1,0 +1,266 @@
+#include "btrfs/volume/volume.h"
+
+#include <deque>
+
+#include "btrfs/format/check.h"
+#include "btrfs/volume/parity.h"
+
+namespace karst::btrfs {
+namespace err {
+const ErrorKind device_missing{"device-missing", &karst::err::io, EIO};
+const ErrorKind device_foreign{"device-foreign", &karst::err::invalid, EINVAL};
+}  // namespace err
+
+namespace {
+
+// A superblock copy that passed its checks, and the device it is on.
+struct FoundSuper {
+  Superblock super;
+  int mirror;
+};
+
+Result<Superblock> read_superblock(block::Device& device, int mirror) {
+  uint64_t offset = superblock_mirror_offset(mirror);
+  if (offset > device.size() || device.size() - offset < superblock_size)
+    return Error(err::super_magic, "device is too small for this superblock copy")
+        .at("device", device.name())
+        .at("superblock", mirror);
+  Superblock super;
+  MutableBytes bytes{reinterpret_cast<std::byte*>(&super), sizeof super};
+  TRY(device.read(offset, bytes));
+  auto checked = check_superblock(super, offset);
+  if (!checked) return std::move(checked).error().at("device", device.name()).at("superblock", mirror);
+  return super;
+}
+
+// The copy asked for, or the first good one; the first copy's error if none is good.
+Result<FoundSuper> find_superblock(block::Device& device, std::optional<int> mirror, const Logger& log) {
+  if (mirror) return FoundSuper{TRY(read_superblock(device, *mirror)), *mirror};
+  std::optional<Error> first_error;
+  for (int candidate = 0; candidate < superblock_mirrors; ++candidate) {
+    auto super = read_superblock(device, candidate);
+    if (super) {
+      if (first_error) log.warning("using another copy of the superblock", {{"superblock", candidate}}, &*first_error);
+      return FoundSuper{std::move(*super), candidate};
+    }
+    // What an unknown feature says of the first copy holds for all of them.
+    if (super.error().is(err::super_unsupported)) return std::move(super).error();
+    if (!first_error) first_error = std::move(super).error();
+  }
+  return std::move(*first_error);
+}
+
+}  // namespace
+
+Volume::Volume(const Logger& log) : log_(log) {}
+Volume::~Volume() = default;
+
+Result<std::unique_ptr<Volume>> Volume::open(std::vector<std::unique_ptr<block::Device>> devices,
+                                             const VolumeOptions& options, const Logger& log) {
+  if (devices.empty()) return Error(karst::err::invalid, "no device given");
+  std::unique_ptr<Volume> volume(new Volume(log));
+  volume->devices_ = std::move(devices);
+  for (auto& device : volume->devices_) {
+    auto found = TRY(find_superblock(*device, options.super_mirror, log));
+    const DevItem& item = found.super.dev_item;
+    for (const MemberDevice& other : volume->members_)
+      if (other.devid == item.devid && other.uuid == item.uuid)
+        return Error(karst::err::invalid, "the same member device is given twice")
+            .at("device", device->name())
+            .at("devid", item.devid)
+            .at("first", other.device->name());
+    volume->members_.push_back({device.get(), item.devid, item.uuid, found.super});
+  }
+
+  const Uuid fsid = volume->members_.front().super.fsid;
+  const MemberDevice* newest = &volume->members_.front();
+  for (const MemberDevice& member : volume->members_) {
+    bool seed = (member.super.flags & super_flag::seeding) != 0;
+    if (member.super.fsid != fsid && !seed)
+      return Error(err::device_foreign, "device belongs to another file system")
+          .expected(fsid, member.super.fsid)
+          .at("device", member.device->name());
+    if (member.super.fsid == fsid && member.super.generation > newest->super.generation) newest = &member;
+  }
+  volume->super_ = &newest->super;
+  volume->geometry_ = geometry_of(newest->super);
+  for (const SystemChunk& chunk : TRY(system_chunks(newest->super)))
+    TRY(volume->chunks_.add(chunk.logical, chunk.item));
+  return volume;
+}
+
+const MemberDevice* Volume::member(uint64_t devid) const {
+  for (const MemberDevice& member : members_)
+    if (member.devid == devid) return &member;
+  return nullptr;
+}
+
+const MemberDevice* Volume::member_of(const ChunkStripe& stripe) const {
+  for (const MemberDevice& member : members_)
+    if (member.devid == stripe.devid && member.uuid == stripe.dev_uuid) return &member;
+  return nullptr;
+}
+
+Result<int> Volume::copies(Logical address) const { return TRY(chunks_.find(raw(address)))->copies(); }
+
+int Volume::first_copy(const ChunkEntry& chunk, uint64_t address) const {
+  if (chunk.is_parity()) return 0;
+  int copies = chunk.copies();
+  if (copies == 1) return 0;
+  // Neighbouring addresses stay on one device, so that its readahead works; megabytes alternate.
+  int start = static_cast<int>((address >> 20) % static_cast<unsigned>(copies));
+  for (int i = 0; i < copies; ++i) {
+    int copy = (start + i) % copies;
+    if (member_of(chunk.stripes[map_run(chunk, address, 1, copy).stripe])) return copy;
+  }
+  return 0;
+}
+
+Result<void> Volume::read_stripe(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination) const {
+  const ChunkStripe& stripe = chunk.stripes[run.stripe];
+  const MemberDevice* member = member_of(stripe);
+  if (!member) return Error(err::device_missing, "member device is missing").at("devid", stripe.devid);
+  return member->device->read(run.offset, destination.first(run.length));
+}
+
+// The lost stripes are those the copy's definition names, then those whose device is missing or fails;
+// more of them than parity stripes is an error.
+Result<void> Volume::rebuild(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination,
+                             int copy) const {
+  auto blocks = static_cast<uint32_t>(chunk.stripes.size());
+  uint32_t data = chunk.data_stripes();
+  std::vector<size_t> lost{run.data_index};
+  if (copy == 2) lost.push_back(data);
+  if (copy >= 3) {
+    uint32_t other = static_cast<uint32_t>(copy) - 3;
+    lost.push_back(other < run.data_index ? other : other + 1);
+  }
+  uint64_t within = run.offset - row_offset(chunk, run.stripe, run.row);
+  std::vector<std::byte> buffer(run.length * blocks);
+  std::vector<MutableBytes> spans;
+  for (uint32_t k = 0; k < blocks; ++k) spans.push_back(MutableBytes(buffer).subspan(k * run.length, run.length));
+  for (uint32_t k = 0; k < blocks; ++k) {
+    if (std::find(lost.begin(), lost.end(), size_t{k}) != lost.end()) continue;
+    uint32_t stripe = row_stripe(chunk, run.row, k);
+    auto read = read_stripe(chunk, {stripe, row_offset(chunk, stripe, run.row) + within, run.length, run.row, k}, spans[k]);
+    if (read) continue;
+    lost.push_back(k);
+    if (lost.size() > chunk.profile->parity)
+      return std::move(read).error().while_doing("rebuilding a stripe with too many lost");
+  }
+  TRY(recover_stripes(spans, chunk.profile->parity, lost));
+  std::copy_n(spans[run.data_index].begin(), run.length, destination.begin());
+  return {};
+}
+
+Result<void> Volume::read_copy(Logical address, MutableBytes destination, int copy) const {
+  uint64_t at = raw(address);
+  while (!destination.empty()) {
+    const ChunkEntry& chunk = *TRY(chunks_.find(at));
+    if (copy >= chunk.copies()) return Error(karst::err::invalid, "no such copy").at("logical", at).at("copy", copy);
+    bool reconstruct = chunk.is_parity() && copy > 0;
+    StripeRun run = map_run(chunk, at, destination.size(), reconstruct ? 0 : copy);
+    auto done = reconstruct ? rebuild(chunk, run, destination, copy) : read_stripe(chunk, run, destination);
+    if (!done) return std::move(done).error().at("logical", at).at("copy", copy);
+    destination = destination.subspan(run.length);
+    at += run.length;
+  }
+  return {};
+}
+
+void Volume::read_batch(block::Queue& queue, std::span<ReadRequest> requests) const {
+  if (requests.size() == 1) {
+    ReadRequest& only = requests.front();
+    only.outcome = read_copy(only.address, only.destination, only.copy);
+    return;
+  }
+  struct Piece {
+    ReadRequest* request;
+    iovec buffer;
+    block::IoRequest io;
+  };
+  std::deque<Piece> pieces;  // stable addresses
+  for (ReadRequest& request : requests) {
+    request.outcome.emplace();
+    uint64_t at = raw(request.address);
+    MutableBytes rest = request.destination;
+    while (!rest.empty() && *request.outcome) {
+      auto chunk = chunks_.find(at);
+      if (!chunk) {
+        request.outcome = std::move(chunk).error();
+        break;
+      }
+      const ChunkEntry& entry = **chunk;
+      if ((entry.is_parity() && request.copy > 0) || request.copy >= entry.copies()) {
+        request.outcome = read_copy(Logical(at), rest, request.copy);
+        break;
+      }
+      StripeRun run = map_run(entry, at, rest.size(), request.copy);
+      const MemberDevice* member = member_of(entry.stripes[run.stripe]);
+      if (!member) {
+        request.outcome = read_copy(Logical(at), rest.first(run.length), request.copy);
+        break;
+      }
+      Piece& piece = pieces.emplace_back(Piece{&request, {rest.data(), run.length}, {}});
+      piece.io.op = block::IoOp::read;
+      piece.io.offset = run.offset;
+      piece.io.length = run.length;
+      piece.io.buffers = {&piece.buffer, 1};
+      piece.io.owner = &piece;
+      queue.submit(*member->device, piece.io);
+      rest = rest.subspan(run.length);
+      at += run.length;
+    }
+  }
+  while (block::IoRequest* done = queue.reap()) {
+    auto& piece = *static_cast<Piece*>(done->owner);
+    if (!*done->outcome && *piece.request->outcome)
+      piece.request->outcome = std::move(*done->outcome).error().at("logical", piece.request->address).at("copy", piece.request->copy);
+  }
+}
+
+Result<void> Volume::read_verified(Logical address, MutableBytes destination,
+                                   FunctionRef<Result<void>()> verify) const {
+  const ChunkEntry& chunk = *TRY(chunks_.find(raw(address)));
+  int first = first_copy(chunk, raw(address));
+  auto attempt = [&]() -> Result<void> {
+    TRY(read_copy(address, destination, first));
+    return verify();
+  }();
+  if (attempt) return {};
+  return read_other_copies(address, destination, first, std::move(attempt).error(), verify);
+}
+
+Result<void> Volume::read_other_copies(Logical address, MutableBytes destination, int first, Error reason,
+                                       FunctionRef<Result<void>()> verify) const {
+  int copies = TRY(chunks_.find(raw(address)))->copies();
+  for (int copy = 0; copy < copies; ++copy) {
+    if (copy == first) continue;
+    auto attempt = read_copy(address, destination, copy);
+    if (attempt) attempt = verify();
+    bad_copies_.fetch_add(1, std::memory_order_relaxed);
+    if (attempt) {
+      log_.warning("a copy is bad, using another", {{"bad copy", first}, {"good copy", copy}}, &reason);
+      return {};
+    }
+    log_.warning("a copy is bad", {{"bad copy", copy}}, &attempt.error());
+  }
+  bad_copies_.fetch_add(1, std::memory_order_relaxed);
+  if (copies > 1) return std::move(reason).while_doing(fmt::format("none of {} copies is good", copies));
+  return reason;
+}
+
+void Volume::will_read(Logical address, uint64_t length) const {
+  uint64_t at = raw(address);
+  while (length > 0) {
+    auto chunk = chunks_.find(at);
+    if (!chunk) return;
+    StripeRun run = map_run(**chunk, at, length, (*chunk)->is_parity() ? 0 : first_copy(**chunk, at));
+    if (const MemberDevice* member = member_of((*chunk)->stripes[run.stripe]))
+      member->device->will_read(run.offset, run.length);
+    at += run.length;
+    length -= run.length;
+  }
+}
+
+}  // namespace karst::btrfs

@@ -1,0 +1,1 @@
+"""What make-images and random-tree share."""
