@@ -194,6 +194,24 @@ TEST(MappingDeathTest, AStaleAddressFaults) {
   }
 }
 
+// MP-004: nor is the memory that a fill or a batch read was given usable once the folio is published.
+TEST(MappingDeathTest, TheAddressFromBeforePublicationFaults) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Cache cache;
+  const ObjectId object = cache.new_object();
+  const volatile std::byte* kept = nullptr;
+  const auto fill = [&](MutableBytes bytes) -> Result<void> {
+    kept = bytes.data();
+    return {};
+  };
+  const FolioRef filled = cache.get({object, 1}, 4096, Residence::on_demand, fill).value();
+  EXPECT_EXIT(static_cast<void>(*kept), ::testing::KilledBySignal(SIGSEGV), "");
+  NewFolio fresh = cache.allocate({object, 2}, 4096, Residence::on_demand).value();
+  kept = fresh.bytes().data();
+  const FolioRef published = cache.publish(std::move(fresh));
+  EXPECT_EXIT(static_cast<void>(*kept), ::testing::KilledBySignal(SIGSEGV), "");
+}
+
 // A mapping for reading does not let anybody write.
 TEST(MappingDeathTest, WritingThroughAReadMappingFaults) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");

@@ -8,10 +8,14 @@ uint32_t inline_ref_size(ItemType type) {
   switch (type) {
     case ItemType::tree_block_ref:
     case ItemType::shared_block_ref:
-    case ItemType::extent_owner_ref: return sizeof(InlineRef);
-    case ItemType::shared_data_ref: return sizeof(InlineRef) + sizeof(SharedDataRef);
-    case ItemType::extent_data_ref: return sizeof(uint8_t) + sizeof(ExtentDataRef);
-    default: return 0;
+    case ItemType::extent_owner_ref:
+      return sizeof(InlineRef);
+    case ItemType::shared_data_ref:
+      return sizeof(InlineRef) + sizeof(SharedDataRef);
+    case ItemType::extent_data_ref:
+      return sizeof(uint8_t) + sizeof(ExtentDataRef);
+    default:
+      return 0;
   }
 }
 
@@ -42,7 +46,8 @@ std::optional<InlineReference> read_inline_ref(Bytes bytes) {
     return ref;
   }
   ref.offset = ref.sequence = overlay<InlineRef>(bytes)->offset;
-  if (ref.type == ItemType::shared_data_ref) ref.count = overlay<SharedDataRef>(bytes, sizeof(InlineRef))->count;
+  if (ref.type == ItemType::shared_data_ref)
+    ref.count = overlay<SharedDataRef>(bytes, sizeof(InlineRef))->count;
   if (ref.type == ItemType::tree_block_ref || ref.type == ItemType::extent_owner_ref) ref.root = ref.offset;
   return ref;
 }

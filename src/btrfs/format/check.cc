@@ -48,7 +48,8 @@ Result<void> check_block_identity(const TreeBlock& block, const Geometry& geomet
   if (header.bytenr != raw(expected.bytenr)) [[unlikely]]
     return wrong(err::block_bytenr, block, "tree block of another place", expected.bytenr, header.bytenr);
   if (!geometry.is_own_fsid(header.fsid)) [[unlikely]]
-    return wrong(err::block_fsid, block, "tree block of another file system", geometry.metadata_uuid, header.fsid);
+    return wrong(err::block_fsid, block, "tree block of another file system", geometry.metadata_uuid,
+                 header.fsid);
   if (expected.generation && header.generation != *expected.generation) [[unlikely]]
     return wrong(err::block_generation, block, "tree block of another transaction", *expected.generation,
                  header.generation);
@@ -58,8 +59,8 @@ Result<void> check_block_identity(const TreeBlock& block, const Geometry& geomet
     return wrong(err::block_owner, block, "tree block of another tree", root_name(*expected.owner),
                  root_name(header.owner));
   if (expected.first_key && (header.nritems == 0 || block.key(0) != *expected.first_key)) [[unlikely]]
-    return wrong(err::block_first_key, block, "tree block does not begin with its parent's key", *expected.first_key,
-                 header.nritems == 0 ? std::string("no item") : key_text(block.key(0)));
+    return wrong(err::block_first_key, block, "tree block does not begin with its parent's key",
+                 *expected.first_key, header.nritems == 0 ? std::string("no item") : key_text(block.key(0)));
   return {};
 }
 

@@ -5,7 +5,8 @@
 // keys strictly ascending, items inside the leaf and not overlapping, and for every item type the rules in
 // its row of the item table (item_table.h). The rules are at least those of Linux fs/btrfs/tree-checker.c.
 // Our own beyond them, because what passes is exported and read without a second look:
-//   - names of files hold no '/' and no NUL, and are neither empty nor "." or ".."; attribute names hold no NUL
+//   - names of files hold no '/' and no NUL, and are neither empty nor "." or ".."; attribute names hold no
+//   NUL
 //   - items whose kind has a fixed size have it, also where Linux would find out later
 //   - addresses and lengths do not wrap around
 //   - an extent overlaps no other one in its leaf, also where references lie between their items
@@ -32,8 +33,8 @@ struct BlockExpectation {
 };
 
 namespace err {
-extern const ErrorKind block_checksum;    // child of karst::err::checksum
-extern const ErrorKind block_bytenr;      // misplaced block
+extern const ErrorKind block_checksum;  // child of karst::err::checksum
+extern const ErrorKind block_bytenr;    // misplaced block
 extern const ErrorKind block_fsid;
 extern const ErrorKind block_generation;  // "parent transid verify failed": stale or future block
 extern const ErrorKind block_level;
@@ -87,7 +88,8 @@ Result<void> verify_block(Bytes block, const Geometry& geometry, const BlockExpe
 
 // The parts, for tools that go on after an error.
 Result<void> check_block_checksum(Bytes block, const Geometry& geometry);
-Result<void> check_block_identity(const TreeBlock& block, const Geometry& geometry, const BlockExpectation& expected);
+Result<void> check_block_identity(const TreeBlock& block, const Geometry& geometry,
+                                  const BlockExpectation& expected);
 Result<void> check_block_structure(const TreeBlock& block, const Geometry& geometry);
 
 // Whether a block recorded as allocated by `owner` may be reached from `root`: subvolumes share blocks

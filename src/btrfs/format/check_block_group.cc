@@ -18,10 +18,11 @@ Result<void> check_flags(const ItemView& item, uint64_t flags) {
     case block_group::data:
     case block_group::metadata:
     case block_group::system:
-    case block_group::data | block_group::metadata: return {};
+    case block_group::data | block_group::metadata:
+      return {};
     default:
-      return invalid_item(kind, item, "invalid type of a block group", "DATA, METADATA, SYSTEM or DATA|METADATA",
-                          fmt::format("0x{:x}", flags));
+      return invalid_item(kind, item, "invalid type of a block group",
+                          "DATA, METADATA, SYSTEM or DATA|METADATA", fmt::format("0x{:x}", flags));
   }
 }
 
@@ -32,10 +33,11 @@ Result<void> check_block_group_item(const ItemView& item, LeafCheck&) {
   TRY(check_item_size(kind, item, sizeof(BlockGroupItem)));
   const BlockGroupItem& group = *item.get<BlockGroupItem>();
   if (group.chunk_objectid != id::first_chunk_tree) [[unlikely]]
-    return invalid_item(kind, item, "block group of another chunk tree", id::first_chunk_tree, group.chunk_objectid);
+    return invalid_item(kind, item, "block group of another chunk tree", id::first_chunk_tree,
+                        group.chunk_objectid);
   if (group.used > item.key.offset) [[unlikely]]
-    return invalid_item(kind, item, "more used than the block group has", fmt::format("at most {}", item.key.offset),
-                        group.used);
+    return invalid_item(kind, item, "more used than the block group has",
+                        fmt::format("at most {}", item.key.offset), group.used);
   return check_flags(item, group.flags);
 }
 

@@ -34,20 +34,21 @@ Result<void> check_type(const Chunk& chunk, uint64_t logical, const Geometry& ge
 Result<void> check_stripe_count(const Chunk& chunk, uint64_t logical) {
   const Profile* profile = profile_of(chunk.type);
   if (!profile)
-    return invalid(logical, "chunk of several profiles", "at most one profile", block_group_flags_text(chunk.type));
+    return invalid(logical, "chunk of several profiles", "at most one profile",
+                   block_group_flags_text(chunk.type));
   uint16_t count = chunk.num_stripes;
   if (profile->exact_stripes != 0 && count != profile->exact_stripes)
     return invalid(logical, "wrong number of stripes for the profile", profile->exact_stripes, count);
   if (count < profile->min_stripes)
-    return invalid(logical, "too few stripes for the profile", fmt::format("at least {}", profile->min_stripes),
-                   count);
+    return invalid(logical, "too few stripes for the profile",
+                   fmt::format("at least {}", profile->min_stripes), count);
   if (profile->sub_stripes > 1) {
     if (chunk.sub_stripes != profile->sub_stripes)
       return invalid(logical, "wrong number of sub-stripes for the profile", profile->sub_stripes,
                      chunk.sub_stripes);
     if (count % profile->sub_stripes != 0)
-      return invalid(logical, "stripes do not form pairs", fmt::format("a multiple of {}", profile->sub_stripes),
-                     count);
+      return invalid(logical, "stripes do not form pairs",
+                     fmt::format("a multiple of {}", profile->sub_stripes), count);
   }
   return {};
 }
@@ -62,7 +63,8 @@ Result<void> check_chunk_item(Bytes item, uint64_t logical, const Geometry& geom
   if (item.size() != size) return invalid(logical, "chunk item of the wrong size", size, item.size());
   uint64_t length = chunk->length;
   if (logical % geometry.sectorsize != 0)
-    return invalid(logical, "chunk not aligned", fmt::format("a multiple of {}", geometry.sectorsize), logical);
+    return invalid(logical, "chunk not aligned", fmt::format("a multiple of {}", geometry.sectorsize),
+                   logical);
   if (chunk->sector_size != geometry.sectorsize)
     return invalid(logical, "chunk of another sector size", geometry.sectorsize, chunk->sector_size);
   if (length == 0 || length % geometry.sectorsize != 0 || length >= chunk_length_limit)
@@ -86,7 +88,8 @@ Result<void> check_chunk_item(Bytes item, uint64_t logical, const Geometry& geom
 
 Result<void> check_chunk_tree_item(const ItemView& item, LeafCheck&) {
   if (item.key.objectid != id::first_chunk_tree) [[unlikely]]
-    return invalid_item(err::item_chunk, item, "chunk under another object", id::first_chunk_tree, item.key.objectid);
+    return invalid_item(err::item_chunk, item, "chunk under another object", id::first_chunk_tree,
+                        item.key.objectid);
   auto checked = check_chunk_item(item.data, item.key.offset, item.geometry);
   if (!checked) [[unlikely]]
     return std::move(checked).error().at("slot", item.slot).at("key", item.key);

@@ -22,8 +22,8 @@ Result<void> check_dev_item(const ItemView& item, LeafCheck&) {
     return invalid_item(kind, item, "device with another's id", item.key.offset, device.devid);
   // A device being removed has no size left, but nothing in use either.
   if (device.bytes_used > device.total_bytes) [[unlikely]]
-    return invalid_item(kind, item, "more used than the device has", fmt::format("at most {}", device.total_bytes),
-                        device.bytes_used);
+    return invalid_item(kind, item, "more used than the device has",
+                        fmt::format("at most {}", device.total_bytes), device.bytes_used);
   return {};
 }
 
@@ -66,10 +66,11 @@ Result<void> check_raid_stripe(const ItemView& item, LeafCheck&) {
   const ErrorKind& kind = err::item_raid_stripe;
   TRY(check_aligned(kind, item, "stripes of an odd address", item.key.objectid));
   if (!item.geometry.has(incompat::raid_stripe_tree)) [[unlikely]]
-    return invalid_item(kind, item, "RAID_STRIPE without the feature RAID_STRIPE_TREE", "no such item", item.key);
+    return invalid_item(kind, item, "RAID_STRIPE without the feature RAID_STRIPE_TREE", "no such item",
+                        item.key);
   if (item.data.empty() || item.data.size() % sizeof(RaidStride) != 0) [[unlikely]]
-    return invalid_item(kind, item, "item is not whole strides", fmt::format("a multiple of {}", sizeof(RaidStride)),
-                        item.data.size());
+    return invalid_item(kind, item, "item is not whole strides",
+                        fmt::format("a multiple of {}", sizeof(RaidStride)), item.data.size());
   return {};
 }
 

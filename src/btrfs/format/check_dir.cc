@@ -18,7 +18,8 @@ Result<void> check_location(const ItemView& item, const DirItem& entry, uint8_t 
   Key location = entry.location.key();
   if (location.type == ItemType::root_item) {
     if (!is_subvolume(location.objectid)) [[unlikely]]
-      return invalid_item(err::item_dir, item, "entry for something other than a subvolume", "a subvolume", location);
+      return invalid_item(err::item_dir, item, "entry for something other than a subvolume", "a subvolume",
+                          location);
     if (type != static_cast<uint8_t>(FileType::directory)) [[unlikely]]
       return invalid_item(err::item_dir, item, "subvolume that is not a directory",
                           static_cast<uint8_t>(FileType::directory), type);
@@ -26,13 +27,15 @@ Result<void> check_location(const ItemView& item, const DirItem& entry, uint8_t 
   }
   if ((location.type != ItemType::inode_item && location.type != ItemType{}) ||
       !is_inode_number(location.objectid) || location.offset != 0) [[unlikely]]
-    return invalid_item(err::item_dir, item, "invalid location of an entry", "(inode INODE_ITEM 0)", location);
+    return invalid_item(err::item_dir, item, "invalid location of an entry", "(inode INODE_ITEM 0)",
+                        location);
   return {};
 }
 
 Result<void> check_attribute(const ItemView& item, const DirItem& entry, std::string_view name) {
   if (entry.location.key() != Key{}) [[unlikely]]
-    return invalid_item(err::item_xattr, item, "attribute with a location", "no location", entry.location.key());
+    return invalid_item(err::item_xattr, item, "attribute with a location", "no location",
+                        entry.location.key());
   if (name.empty() || name.size() > max_name_length || name.find('\0') != name.npos) [[unlikely]]
     return invalid_item(err::item_name, item, "invalid attribute name", "1 to 255 bytes, none of them NUL",
                         fmt::format("{} bytes", name.size()));
@@ -74,8 +77,8 @@ Result<void> check_dir_item(const ItemView& item, LeafCheck&) {
     uint64_t data_len = entry ? entry->data_len.value() : 0;
     auto text = entry ? slice(item.data, at + sizeof(DirItem), name_len + data_len) : std::nullopt;
     if (!text) [[unlikely]]
-      return invalid_item(kind, item, "entry reaches past the item", fmt::format("within {} bytes", item.data.size()),
-                          fmt::format("entry at {}", at));
+      return invalid_item(kind, item, "entry reaches past the item",
+                          fmt::format("within {} bytes", item.data.size()), fmt::format("entry at {}", at));
     TRY(check_entry(item, *entry, as_text(text->first(name_len))));
     at += sizeof(DirItem) + name_len + data_len;
     if (item.key.type == ItemType::dir_index && at != item.data.size()) [[unlikely]]

@@ -21,10 +21,12 @@ Result<void> check_key(const ItemView& item) {
     return check_range(kind, item, "invalid length of an extent", item.key.objectid, item.key.offset);
   }
   if (!item.geometry.has(incompat::skinny_metadata)) [[unlikely]]
-    return invalid_item(kind, item, "METADATA_ITEM without the feature SKINNY_METADATA", "EXTENT_ITEM", item.key);
+    return invalid_item(kind, item, "METADATA_ITEM without the feature SKINNY_METADATA", "EXTENT_ITEM",
+                        item.key);
   if (item.key.offset >= max_level) [[unlikely]]
     return invalid_item(kind, item, "level too big", "0 to 7", item.key.offset);
-  return check_range(kind, item, "extent at the end of the address space", item.key.objectid, item.geometry.nodesize);
+  return check_range(kind, item, "extent at the end of the address space", item.key.objectid,
+                     item.geometry.nodesize);
 }
 
 Result<void> check_data_extent(const ItemView& item, uint64_t flags) {
@@ -46,7 +48,8 @@ Result<uint64_t> check_tree_block_extent(const ItemView& item) {
   const auto* info = item.get<TreeBlockInfo>(sizeof(ExtentItem));
   if (!info) [[unlikely]]
     return invalid_item(kind, item, "extent of a tree block without its key and level",
-                        fmt::format("at least {}", sizeof(ExtentItem) + sizeof(TreeBlockInfo)), item.data.size());
+                        fmt::format("at least {}", sizeof(ExtentItem) + sizeof(TreeBlockInfo)),
+                        item.data.size());
   if (info->level >= max_level) [[unlikely]]
     return invalid_item(kind, item, "level too big", "0 to 7", info->level);
   return sizeof(ExtentItem) + sizeof(TreeBlockInfo);
@@ -54,8 +57,10 @@ Result<uint64_t> check_tree_block_extent(const ItemView& item) {
 
 Result<void> check_parent(const ItemView& item, const InlineReference& ref) {
   uint64_t address = ref.offset;
-  if (ref.type == ItemType::extent_data_ref) address = ref.file_offset;
-  else if (ref.type != ItemType::shared_block_ref && ref.type != ItemType::shared_data_ref) return {};
+  if (ref.type == ItemType::extent_data_ref)
+    address = ref.file_offset;
+  else if (ref.type != ItemType::shared_block_ref && ref.type != ItemType::shared_data_ref)
+    return {};
   return check_aligned(err::item_backref, item, "reference from an odd place", address);
 }
 
@@ -72,11 +77,14 @@ Result<void> check_inline_refs(const ItemView& item, uint64_t start, uint64_t re
     TRY(check_parent(item, *ref));
     if (ref->type > last_type) last_sequence = ~0ull;
     if (ref->type < last_type || ref->sequence > last_sequence) [[unlikely]]
-      return invalid_item(err::item_backref, item, "inline references out of order",
-                          fmt::format("after type {} sequence 0x{:x}", static_cast<unsigned>(last_type), last_sequence),
-                          fmt::format("type {} sequence 0x{:x}", static_cast<unsigned>(ref->type), ref->sequence));
-    if (ref->type == ItemType::extent_data_ref || ref->type == ItemType::shared_data_ref) counted += ref->count;
-    else if (ref->type != ItemType::extent_owner_ref) ++counted;
+      return invalid_item(
+          err::item_backref, item, "inline references out of order",
+          fmt::format("after type {} sequence 0x{:x}", static_cast<unsigned>(last_type), last_sequence),
+          fmt::format("type {} sequence 0x{:x}", static_cast<unsigned>(ref->type), ref->sequence));
+    if (ref->type == ItemType::extent_data_ref || ref->type == ItemType::shared_data_ref)
+      counted += ref->count;
+    else if (ref->type != ItemType::extent_owner_ref)
+      ++counted;
     last_type = ref->type;
     last_sequence = ref->sequence;
     at += ref->size;
@@ -106,8 +114,12 @@ Result<void> check_extent_item(const ItemView& item, LeafCheck& state) {
   TRY(check_generation(kind, item, "extent of a future transaction", extent->generation));
   uint64_t flags = extent->flags, start = sizeof(ExtentItem);
   switch (flags & (extent_flag::data | extent_flag::tree_block)) {
-    case extent_flag::data: TRY(check_data_extent(item, flags)); break;
-    case extent_flag::tree_block: start = TRY(check_tree_block_extent(item)); break;
+    case extent_flag::data:
+      TRY(check_data_extent(item, flags));
+      break;
+    case extent_flag::tree_block:
+      start = TRY(check_tree_block_extent(item));
+      break;
     default:
       return invalid_item(kind, item, "extent of no kind or of both", "either DATA or TREE_BLOCK",
                           fmt::format("0x{:x}", flags));

@@ -30,8 +30,8 @@ Result<void> check_free_space_info(const ItemView& item, LeafCheck&) {
   TRY(check_item_size(kind, item, sizeof(FreeSpaceInfo)));
   const FreeSpaceInfo& info = *item.get<FreeSpaceInfo>();
   if (info.flags & ~free_space_using_bitmaps) [[unlikely]]
-    return invalid_item(kind, item, "unknown free space flags", fmt::format("0 or {}", free_space_using_bitmaps),
-                        info.flags);
+    return invalid_item(kind, item, "unknown free space flags",
+                        fmt::format("0 or {}", free_space_using_bitmaps), info.flags);
   return {};
 }
 
@@ -45,9 +45,10 @@ Result<void> check_free_space_bitmap(const ItemView& item, LeafCheck&) {
   TRY(check_space(item));
   uint64_t bits = item.key.offset / item.geometry.sectorsize;
   if (bits > free_space_bitmap_bits) [[unlikely]]
-    return invalid_item(kind, item, "bitmap of too much space",
-                        fmt::format("at most {}", uint64_t{free_space_bitmap_bits} * item.geometry.sectorsize),
-                        item.key.offset);
+    return invalid_item(
+        kind, item, "bitmap of too much space",
+        fmt::format("at most {}", uint64_t{free_space_bitmap_bits} * item.geometry.sectorsize),
+        item.key.offset);
   return check_item_size(kind, item, (bits + 7) / 8);
 }
 

@@ -30,7 +30,8 @@ Result<void> check_inode_item(const ItemView& item, LeafCheck&) {
   TRY(check_generation(kind, item, "inode changed in a future transaction", inode.transid));
   uint32_t file_mode = inode.mode;
   if ((file_mode & ~mode_mask) || !mode::is_valid_type(file_mode)) [[unlikely]]
-    return invalid_item(kind, item, "invalid mode", "a file type and permissions", fmt::format("0{:o}", file_mode));
+    return invalid_item(kind, item, "invalid mode", "a file type and permissions",
+                        fmt::format("0{:o}", file_mode));
   if ((file_mode & mode::type_mask) == mode::directory && inode.nlink > 1) [[unlikely]]
     return invalid_item(kind, item, "directory with several links", "at most 1", inode.nlink);
   if (inode.flags & lower_half & ~inode_flag::known) [[unlikely]]
@@ -70,13 +71,16 @@ Result<void> check_inode_extref(const ItemView& item, LeafCheck&) {
     TRY(check_name(item, as_text(*name)));
     uint64_t hash = extref_hash(ref->parent_objectid, as_text(*name));
     if (hash != item.key.offset) [[unlikely]]
-      return invalid_item(err::item_name_hash, item, "key is not the hash of the name", hash, item.key.offset);
+      return invalid_item(err::item_name_hash, item, "key is not the hash of the name", hash,
+                          item.key.offset);
     at += sizeof(InodeExtref) + name->size();
   }
   return {};
 }
 
-Result<void> check_orphan_item(const ItemView& item, LeafCheck&) { return check_item_size(err::item_orphan, item, 0); }
+Result<void> check_orphan_item(const ItemView& item, LeafCheck&) {
+  return check_item_size(err::item_orphan, item, 0);
+}
 
 Result<void> check_dir_log(const ItemView& item, LeafCheck&) {
   return check_item_size(err::item_dir_log, item, sizeof(DirLogItem));

@@ -35,7 +35,8 @@ bool has_slash_or_nul(std::string_view name) {
 
 Error item_error(const ErrorKind& kind, const ItemView& item, std::string_view what, std::string expected,
                  std::string found) {
-  Error error = Error(kind, std::string(what)).expected(expected, found).at("slot", item.slot).at("key", item.key);
+  Error error =
+      Error(kind, std::string(what)).expected(expected, found).at("slot", item.slot).at("key", item.key);
   std::string description = describe_item(item.key);
   if (description.empty()) return error;
   return std::move(error).at("item", description);
@@ -46,15 +47,18 @@ Result<void> check_follows_inode(const ItemView& item) {
   uint64_t before = item.leaf.item(item.slot - 1).key.objectid;
   if (before == item.key.objectid) [[likely]]
     return {};
-  return invalid_item(err::item_inode_missing, item, "no inode item before the items of an inode", item.key.objectid,
-                      before);
+  return invalid_item(err::item_inode_missing, item, "no inode item before the items of an inode",
+                      item.key.objectid, before);
 }
 
 Result<void> check_name(const ItemView& item, std::string_view name) {
   const char* what = nullptr;
-  if (name.empty() || name.size() > max_name_length) what = "name of an invalid length";
-  else if (name == "." || name == "..") what = "name is reserved";
-  else if (has_slash_or_nul(name)) what = "name with a slash or NUL byte";
+  if (name.empty() || name.size() > max_name_length)
+    what = "name of an invalid length";
+  else if (name == "." || name == "..")
+    what = "name is reserved";
+  else if (has_slash_or_nul(name))
+    what = "name with a slash or NUL byte";
   if (!what) [[likely]]
     return {};
   return invalid_item(err::item_name, item, what, "a file name of 1 to 255 bytes",

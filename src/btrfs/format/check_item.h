@@ -15,8 +15,8 @@ Error item_error(const ErrorKind& kind, const ItemView& item, std::string_view w
                  std::string found);
 
 template <typename E, typename F>
-[[gnu::cold, gnu::noinline]] Error invalid_item(const ErrorKind& kind, const ItemView& item, std::string_view what,
-                                                const E& expected, const F& found) {
+[[gnu::cold, gnu::noinline]] Error invalid_item(const ErrorKind& kind, const ItemView& item,
+                                                std::string_view what, const E& expected, const F& found) {
   return item_error(kind, item, what, fmt::format("{}", expected), fmt::format("{}", found));
 }
 
@@ -31,11 +31,13 @@ inline Result<void> check_item_size(const ErrorKind& kind, const ItemView& item,
 inline Result<void> check_generation(const ErrorKind& kind, const ItemView& item, const char* what,
                                      uint64_t generation) {
   if (generation > item.geometry.generation + 1) [[unlikely]]
-    return invalid_item(kind, item, what, fmt::format("at most {}", item.geometry.generation + 1), generation);
+    return invalid_item(kind, item, what, fmt::format("at most {}", item.geometry.generation + 1),
+                        generation);
   return {};
 }
 
-inline Result<void> check_aligned(const ErrorKind& kind, const ItemView& item, const char* what, uint64_t number) {
+inline Result<void> check_aligned(const ErrorKind& kind, const ItemView& item, const char* what,
+                                  uint64_t number) {
   if (!item.aligned(number)) [[unlikely]]
     return invalid_item(kind, item, what, fmt::format("a multiple of {}", item.geometry.sectorsize), number);
   return {};

@@ -38,7 +38,8 @@ Result<void> check_empty_leaf(const TreeBlock& leaf) {
 Result<void> check_leaf(const TreeBlock& leaf, const Geometry& geometry) {
   uint32_t count = leaf.header().nritems, most = max_leaf_items(leaf.nodesize());
   if (count > most) [[unlikely]]
-    return Error(err::block_nritems, "invalid number of items").expected(fmt::format("at most {}", most), count);
+    return Error(err::block_nritems, "invalid number of items")
+        .expected(fmt::format("at most {}", most), count);
   if (count == 0) return check_empty_leaf(leaf);
 
   // Item data grows from the end of the leaf towards its head, without gaps.

@@ -10,7 +10,8 @@ const ErrorKind node_pointer{"node-pointer", &node_structure, EUCLEAN};
 Result<void> check_node(const TreeBlock& node, const Geometry& geometry) {
   uint32_t count = node.header().nritems, most = max_key_ptrs(node.nodesize());
   if (count == 0 || count > most) [[unlikely]]
-    return Error(err::block_nritems, "invalid number of pointers").expected(fmt::format("1 to {}", most), count);
+    return Error(err::block_nritems, "invalid number of pointers")
+        .expected(fmt::format("1 to {}", most), count);
   Key previous;
   for (uint32_t slot = 0; slot < count; ++slot) {
     const KeyPtr& pointer = node.key_ptr(slot);

@@ -17,7 +17,8 @@ Result<void> check_root_key(const ItemView& item) {
   if (item.key.objectid == 0) [[unlikely]]
     return invalid_item(kind, item, "root of no tree", "a tree", 0);
   if (item.key.objectid == id::tree_reloc && !is_subvolume(item.key.offset)) [[unlikely]]
-    return invalid_item(kind, item, "relocation of something other than a subvolume", "a subvolume", item.key.offset);
+    return invalid_item(kind, item, "relocation of something other than a subvolume", "a subvolume",
+                        item.key.offset);
   return {};
 }
 

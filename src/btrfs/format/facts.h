@@ -45,8 +45,10 @@ class Facts {
 
   template <typename... Args>
   void print(fmt::format_string<const Args&...> format, const Args&... args) {
-    if (is_text()) fmt::format_to(std::back_inserter(*text_), format, args...);
-    else (record(args), ...);
+    if (is_text())
+      fmt::format_to(std::back_inserter(*text_), format, args...);
+    else
+      (record(args), ...);
   }
   template <typename... T>
   void also(const Fact<T>&... facts) {
@@ -64,6 +66,8 @@ class Facts {
   // A name or other bytes, escaped, or hidden in both; `prefix` and "\n" around it in the text. The text has
   // at most the 255 bytes that a name may have.
   void bytes(const char* name, std::string_view prefix, std::string_view hidden, std::string_view value);
+  // The same, but as it is where it is plain text, for where dump-tree does not escape.
+  void plain_bytes(const char* name, std::string_view prefix, std::string_view value);
   // Instead of contents that are not all there.
   void invalid(std::string_view what);
 
@@ -72,10 +76,14 @@ class Facts {
   void record(const T&) {}
   template <typename T>
   void record(const Fact<T>& fact) {
-    if constexpr (std::is_same_v<T, bool>) set_bool(fact.name, fact.value);
-    else if constexpr (std::is_signed_v<T>) set_signed(fact.name, fact.value);
-    else if constexpr (std::is_unsigned_v<T>) set_unsigned(fact.name, fact.value);
-    else set(fact.name, fact.value);
+    if constexpr (std::is_same_v<T, bool>)
+      set_bool(fact.name, fact.value);
+    else if constexpr (std::is_signed_v<T>)
+      set_signed(fact.name, fact.value);
+    else if constexpr (std::is_unsigned_v<T>)
+      set_unsigned(fact.name, fact.value);
+    else
+      set(fact.name, fact.value);
   }
   void set_bool(const char* name, bool value);
   void set_signed(const char* name, int64_t value);

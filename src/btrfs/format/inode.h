@@ -73,7 +73,15 @@ struct InodeExtref {
 static_assert(sizeof(InodeExtref) == 18 && Overlay<InodeExtref>);
 
 enum class FileType : uint8_t {
-  unknown = 0, regular = 1, directory = 2, character = 3, block = 4, fifo = 5, socket = 6, symlink = 7, xattr = 8,
+  unknown = 0,
+  regular = 1,
+  directory = 2,
+  character = 3,
+  block = 4,
+  fifo = 5,
+  socket = 6,
+  symlink = 7,
+  xattr = 8,
 };
 constexpr uint8_t file_type_max = 9;
 constexpr uint8_t file_type_encrypted = 0x80;
@@ -103,21 +111,21 @@ constexpr uint32_t max_compressed_extent = 128 << 10;
 
 // Key: (inode EXTENT_DATA file offset). Inline: the data follows the head.
 struct FileExtentHead {
-  le64 generation;         //  0
-  le64 ram_bytes;          //  8  size of the decompressed extent
-  uint8_t compression;     // 16
-  uint8_t encryption;      // 17
-  le16 other_encoding;     // 18
-  uint8_t type;            // 20  a FileExtentType
+  le64 generation;      //  0
+  le64 ram_bytes;       //  8  size of the decompressed extent
+  uint8_t compression;  // 16
+  uint8_t encryption;   // 17
+  le16 other_encoding;  // 18
+  uint8_t type;         // 20  a FileExtentType
 };
 static_assert(sizeof(FileExtentHead) == 21 && Overlay<FileExtentHead>);
 
 struct FileExtent {
-  FileExtentHead head;   //  0
-  le64 disk_bytenr;      // 21  logical; 0: a hole
-  le64 disk_num_bytes;   // 29
-  le64 offset;           // 37  into the decompressed extent
-  le64 num_bytes;        // 45  bytes of the file this item covers
+  FileExtentHead head;  //  0
+  le64 disk_bytenr;     // 21  logical; 0: a hole
+  le64 disk_num_bytes;  // 29
+  le64 offset;          // 37  into the decompressed extent
+  le64 num_bytes;       // 45  bytes of the file this item covers
 };
 static_assert(sizeof(FileExtent) == 53 && Overlay<FileExtent>);
 

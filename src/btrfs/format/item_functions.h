@@ -23,8 +23,8 @@ CheckFunction check_extent_item, check_keyed_block_ref, check_keyed_data_ref, ch
 CheckFunction check_block_group_item, check_free_space_info, check_free_space_extent, check_free_space_bitmap,
     check_free_space_header;
 // check_chunk.cc, check_device.cc
-CheckFunction check_chunk_tree_item, check_dev_item, check_dev_extent, check_persistent_item, check_dev_replace,
-    check_raid_stripe;
+CheckFunction check_chunk_tree_item, check_dev_item, check_dev_extent, check_persistent_item,
+    check_dev_replace, check_raid_stripe;
 // check_quota.cc
 CheckFunction check_qgroup_status, check_qgroup_info, check_qgroup_limit, check_qgroup_relation,
     check_temporary_item;

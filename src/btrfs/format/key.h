@@ -69,8 +69,8 @@ enum class ItemType : uint8_t {
 
 // Object ids with a meaning of their own: trees first, then the negative ones.
 namespace id {
-constexpr uint64_t dev_items = 1;   // in the chunk tree
-constexpr uint64_t dev_stats = 0;   // in the device tree
+constexpr uint64_t dev_items = 1;  // in the chunk tree
+constexpr uint64_t dev_stats = 0;  // in the device tree
 constexpr uint64_t dev_replace = 0;
 constexpr uint64_t empty_subvol_dir = 2;
 constexpr uint64_t root_tree = 1;
@@ -102,7 +102,8 @@ constexpr uint64_t last_free = -256ull;
 constexpr uint64_t first_chunk_tree = 256;
 }  // namespace id
 
-// Whether a tree holds files: the top-level subvolume, any other subvolume, or the data relocation tree's kin.
+// Whether a tree holds files: the top-level subvolume, any other subvolume, or the data relocation tree's
+// kin.
 constexpr bool is_fs_tree(uint64_t root) {
   return root == id::fs_tree || (root >= id::first_free && root <= id::last_free);
 }
@@ -144,9 +145,7 @@ struct DiskKey {
   le64 offset;    //  9  meaning depends on type
 
   Key key() const { return {objectid, ItemType(type), offset}; }
-  static DiskKey from(const Key& key) {
-    return {key.objectid, static_cast<uint8_t>(key.type), key.offset};
-  }
+  static DiskKey from(const Key& key) { return {key.objectid, static_cast<uint8_t>(key.type), key.offset}; }
 };
 static_assert(sizeof(DiskKey) == 17 && Overlay<DiskKey>);
 

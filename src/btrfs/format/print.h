@@ -29,14 +29,11 @@ using Sink = FunctionRef<void(std::string_view)>;
 
 // A block's header and all its items or pointers. `block` has at least a header's bytes.
 void print_block(const TreeBlock& block, const Geometry& geometry, const PrintOptions& options, Sink sink);
-nlohmann::ordered_json block_to_json(const TreeBlock& block, const Geometry& geometry, const PrintOptions& options);
+nlohmann::ordered_json block_to_json(const TreeBlock& block, const Geometry& geometry,
+                                     const PrintOptions& options);
 
 // `full`: with the system chunk array and the backup roots.
 void print_superblock(const Superblock& super, bool full, Sink sink);
 nlohmann::ordered_json superblock_to_json(const Superblock& super, bool full);
-
-// Bytes as dump-tree prints names: letters for control characters that have one, a backslash before spaces
-// and backslashes, octal for the rest that is not printable ASCII.
-void append_escaped(std::string& out, std::string_view bytes);
 
 }  // namespace karst::btrfs

@@ -50,12 +50,14 @@ void print_header(const TreeBlock& block, const Geometry& geometry, Facts& facts
   facts.print("{}\n", fact("owner_name", root_name(header.owner)));
   facts.also(fact("owner", header.owner), fact("level", header.level));
   uint64_t flags = header.flags & header_flags_mask;
-  facts.print("{} {} flags 0x{:x}({}) backref revision {}{}\n", word, header.bytenr.value(), fact("flags", flags),
-              header_flags_text(flags), fact("backref_revision", header.flags >> header_backref_rev_shift),
-              facts.options().csum_headers && facts.is_text() ? " csum " + header_checksum(block, geometry) : "");
+  facts.print(
+      "{} {} flags 0x{:x}({}) backref revision {}{}\n", word, header.bytenr.value(), fact("flags", flags),
+      header_flags_text(flags), fact("backref_revision", header.flags >> header_backref_rev_shift),
+      facts.options().csum_headers && facts.is_text() ? " csum " + header_checksum(block, geometry) : "");
   facts.also(fact("flag_names", flag_names(header_flags, flags)));
   if (facts.options().csum_headers) facts.also(fact("checksum", header_checksum(block, geometry)));
-  facts.print("fs uuid {}\nchunk uuid {}\n", fact("fsid", header.fsid), fact("chunk_tree_uuid", header.chunk_tree_uuid));
+  facts.print("fs uuid {}\nchunk uuid {}\n", fact("fsid", header.fsid),
+              fact("chunk_tree_uuid", header.chunk_tree_uuid));
 }
 
 // False if the item's bytes are not in the leaf; then nothing after it can be trusted.
@@ -63,9 +65,8 @@ bool print_item(const TreeBlock& leaf, const Geometry& geometry, uint32_t slot, 
   const Item& item = leaf.item(slot);
   uint32_t limit = leaf.nodesize() - sizeof(Header);
   if (item.offset > limit || item.size > limit - item.offset) {
-    std::string what =
-        fmt::format("leaf {} slot {} pointer invalid, offset {} size {} leaf data limit {}", leaf.bytenr(), slot,
-                    item.offset.value(), item.size.value(), limit);
+    std::string what = fmt::format("leaf {} slot {} pointer invalid, offset {} size {} leaf data limit {}",
+                                   leaf.bytenr(), slot, item.offset.value(), item.size.value(), limit);
     facts.print("ERROR: {}\nERROR: skip remaining slots\n", what);
     facts.also(fact("invalid", what));
     return false;
@@ -91,8 +92,10 @@ void print_contents(const TreeBlock& block, const Geometry& geometry, Facts& fac
   print_header(block, geometry, facts);
   facts.array(block.is_leaf() ? "items" : "children");
   for (uint32_t slot = 0; slot < block.nritems(); ++slot) {
-    if (!block.is_leaf()) print_pointer(block.key_ptr(slot), facts);
-    else if (!print_item(block, geometry, slot, facts)) break;
+    if (!block.is_leaf())
+      print_pointer(block.key_ptr(slot), facts);
+    else if (!print_item(block, geometry, slot, facts))
+      break;
     step();
   }
 }
@@ -111,7 +114,8 @@ void print_block(const TreeBlock& block, const Geometry& geometry, const PrintOp
   sink(text);
 }
 
-nlohmann::ordered_json block_to_json(const TreeBlock& block, const Geometry& geometry, const PrintOptions& options) {
+nlohmann::ordered_json block_to_json(const TreeBlock& block, const Geometry& geometry,
+                                     const PrintOptions& options) {
   auto object = nlohmann::ordered_json::object();
   Facts facts(object, options);
   print_contents(block, geometry, facts, [] {});

@@ -7,7 +7,8 @@ void print_block_group_item(const ItemView& item, Facts& facts) {
   const auto* group = struct_of<BlockGroupItem>(item, facts);
   if (!group) return;
   facts.print("\t\tblock group used {} chunk_objectid {} flags {}\n", fact("used", group->used),
-              fact("chunk_objectid", group->chunk_objectid), fact("flag_names", block_group_flags_text(group->flags)));
+              fact("chunk_objectid", group->chunk_objectid),
+              fact("flag_names", block_group_flags_text(group->flags)));
   facts.also(fact("flags", group->flags));
 }
 

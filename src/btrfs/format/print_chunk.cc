@@ -22,7 +22,8 @@ void print_chunk(Bytes item, Facts& facts) {
   for (uint16_t i = 0; i < chunk->num_stripes; ++i) {
     const auto& stripe = *overlay<Stripe>(item, sizeof(Chunk) + i * sizeof(Stripe));
     Facts out = facts.element("stripes");
-    out.print("\t\t\tstripe {} devid {} offset {}\n", i, fact("devid", stripe.devid), fact("offset", stripe.offset));
+    out.print("\t\t\tstripe {} devid {} offset {}\n", i, fact("devid", stripe.devid),
+              fact("offset", stripe.offset));
     out.print("\t\t\tdev_uuid {}\n", fact("dev_uuid", stripe.dev_uuid));
   }
 }

@@ -5,7 +5,8 @@ namespace karst::btrfs {
 namespace {
 
 void append_hex(std::string& out, Bytes bytes) {
-  for (std::byte byte : bytes) fmt::format_to(std::back_inserter(out), "{:02x}", std::to_integer<unsigned>(byte));
+  for (std::byte byte : bytes)
+    fmt::format_to(std::back_inserter(out), "{:02x}", std::to_integer<unsigned>(byte));
 }
 
 // Lines of up to four checksums, "[address] 0x…"; as JSON an array.
@@ -17,7 +18,10 @@ void print_checksums(const ItemView& item, Facts& facts) {
   for (size_t i = 0; i < count; ++i) {
     std::string text = "0x";
     append_hex(text, item.data.subspan(i * one, one));
-    facts.print("{}[{}] {}", i == 0 ? "\t\t" : i % per_line == 0 ? "\n\t\t" : " ",
+    facts.print("{}[{}] {}",
+                i == 0              ? "\t\t"
+                : i % per_line == 0 ? "\n\t\t"
+                                    : " ",
                 item.key.offset + i * item.geometry.sectorsize, text);
     if (!facts.is_text()) all.push_back(std::move(text));
   }

@@ -6,15 +6,24 @@ namespace {
 
 std::string type_text(uint8_t type) {
   switch (FileType(type)) {
-    case FileType::regular: return "FILE";
-    case FileType::directory: return "DIR";
-    case FileType::character: return "CHRDEV";
-    case FileType::block: return "BLKDEV";
-    case FileType::fifo: return "FIFO";
-    case FileType::socket: return "SOCK";
-    case FileType::symlink: return "SYMLINK";
-    case FileType::xattr: return "XATTR";
-    default: return fmt::format("DIR_ITEM.{}", type);
+    case FileType::regular:
+      return "FILE";
+    case FileType::directory:
+      return "DIR";
+    case FileType::character:
+      return "CHRDEV";
+    case FileType::block:
+      return "BLKDEV";
+    case FileType::fifo:
+      return "FIFO";
+    case FileType::socket:
+      return "SOCK";
+    case FileType::symlink:
+      return "SYMLINK";
+    case FileType::xattr:
+      return "XATTR";
+    default:
+      return fmt::format("DIR_ITEM.{}", type);
   }
 }
 
@@ -37,7 +46,8 @@ void print_dir_item(const ItemView& item, Facts& facts) {
       facts.invalid(fmt::format("name of {} and data of {} bytes reach past the item", name_len, data_len));
       return;
     }
-    out.print("\t\ttransid {} data_len {} name_len {}\n", fact("transid", entry->transid), data_len, name_len);
+    out.print("\t\ttransid {} data_len {} name_len {}\n", fact("transid", entry->transid), data_len,
+              name_len);
     out.bytes("name", "\t\tname: ", "\t\tname: HIDDEN", as_text(text->first(name_len)));
     if (data_len > 0) out.bytes("data", "\t\tdata ", "\t\tdata HIDDEN", as_text(text->subspan(name_len)));
     at += sizeof(DirItem) + name_len + data_len;

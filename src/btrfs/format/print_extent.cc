@@ -38,9 +38,12 @@ void print_reference(const InlineReference& ref, Facts facts) {
       facts.also(fact("root", ref.root));
       return;
     case ItemType::shared_data_ref:
-      facts.print("shared data backref parent {} count {}\n", fact("parent", ref.offset), fact("count", ref.count));
+      facts.print("shared data backref parent {} count {}\n", fact("parent", ref.offset),
+                  fact("count", ref.count));
       return;
-    default: facts.print("textent owner root {}\n", fact("root", ref.root)); return;
+    default:
+      facts.print("textent owner root {}\n", fact("root", ref.root));
+      return;
   }
 }
 
@@ -64,8 +67,8 @@ uint64_t print_tree_block_info(const ItemView& item, uint64_t flags, Facts& fact
 void print_extent_item(const ItemView& item, Facts& facts) {
   const auto* extent = struct_of<ExtentItem>(item, facts);
   if (!extent) return;
-  facts.print("\t\trefs {} gen {} flags {}\n", fact("refs", extent->refs), fact("generation", extent->generation),
-              extent_flags_text(extent->flags));
+  facts.print("\t\trefs {} gen {} flags {}\n", fact("refs", extent->refs),
+              fact("generation", extent->generation), extent_flags_text(extent->flags));
   facts.also(fact("flags", extent->flags), fact("flag_names", flag_names(extent_flags, extent->flags)));
   uint64_t at = print_tree_block_info(item, extent->flags, facts);
   if (at == 0) return;

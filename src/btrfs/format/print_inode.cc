@@ -5,12 +5,18 @@ namespace karst::btrfs {
 namespace {
 
 constexpr FlagName inode_flags[] = {
-    {inode_flag::nodatasum, "NODATASUM"},   {inode_flag::nodatacow, "NODATACOW"},
-    {inode_flag::readonly, "READONLY"},     {inode_flag::nocompress, "NOCOMPRESS"},
-    {inode_flag::prealloc, "PREALLOC"},     {inode_flag::sync, "SYNC"},
-    {inode_flag::immutable, "IMMUTABLE"},   {inode_flag::append, "APPEND"},
-    {inode_flag::nodump, "NODUMP"},         {inode_flag::noatime, "NOATIME"},
-    {inode_flag::dirsync, "DIRSYNC"},       {inode_flag::compress, "COMPRESS"},
+    {inode_flag::nodatasum, "NODATASUM"},
+    {inode_flag::nodatacow, "NODATACOW"},
+    {inode_flag::readonly, "READONLY"},
+    {inode_flag::nocompress, "NOCOMPRESS"},
+    {inode_flag::prealloc, "PREALLOC"},
+    {inode_flag::sync, "SYNC"},
+    {inode_flag::immutable, "IMMUTABLE"},
+    {inode_flag::append, "APPEND"},
+    {inode_flag::nodump, "NODUMP"},
+    {inode_flag::noatime, "NOATIME"},
+    {inode_flag::dirsync, "DIRSYNC"},
+    {inode_flag::compress, "COMPRESS"},
     {inode_flag::root_item_init, "ROOT_ITEM_INIT"},
 };
 
@@ -39,8 +45,8 @@ void print_inode_item(const ItemView& item, Facts& facts) {
               fact("block_group", inode->block_group), fact("mode", inode->mode), fact("links", inode->nlink),
               fact("uid", inode->uid), fact("gid", inode->gid), fact("rdev", inode->rdev));
   std::string flags = flags_text(inode_flags, inode->flags);
-  facts.print("\t\tsequence {} flags 0x{:x}({})\n", fact("sequence", inode->sequence), fact("flags", inode->flags),
-              flags.empty() ? "none" : flags);
+  facts.print("\t\tsequence {} flags 0x{:x}({})\n", fact("sequence", inode->sequence),
+              fact("flags", inode->flags), flags.empty() ? "none" : flags);
   facts.also(fact("flag_names", flag_names(inode_flags, inode->flags)));
   print_time(facts, "atime", inode->atime);
   print_time(facts, "ctime", inode->ctime);
@@ -78,7 +84,8 @@ void print_inode_extref(const ItemView& item, Facts& facts) {
 void print_orphan_item(const ItemView&, Facts& facts) { facts.print("\t\torphan item\n"); }
 
 void print_dir_log(const ItemView& item, Facts& facts) {
-  if (const auto* log = struct_of<DirLogItem>(item, facts)) facts.print("\t\tdir log end {}\n", fact("end", log->end));
+  if (const auto* log = struct_of<DirLogItem>(item, facts))
+    facts.print("\t\tdir log end {}\n", fact("end", log->end));
 }
 
 }  // namespace karst::btrfs

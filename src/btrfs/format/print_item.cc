@@ -14,8 +14,8 @@ std::string local_date(int64_t seconds) {
 
 // Seconds before 1970 are printed as an unsigned number, as the stock tool does.
 void print_time(Facts& facts, const char* name, const Timespec& time) {
-  facts.print("\t\t{} {}.{} ({})\n", name, static_cast<uint64_t>(time.seconds.value()), time.nanoseconds.value(),
-              facts.is_text() ? local_date(time.seconds) : std::string());
+  facts.print("\t\t{} {}.{} ({})\n", name, static_cast<uint64_t>(time.seconds.value()),
+              time.nanoseconds.value(), facts.is_text() ? local_date(time.seconds) : std::string());
   facts.object(name).also(fact("seconds", time.seconds), fact("nanoseconds", time.nanoseconds));
 }
 

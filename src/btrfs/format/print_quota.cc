@@ -27,7 +27,8 @@ void print_balance_args(const char* name, const char* json_name, const BalanceAr
   facts.print("\t\tusage_min {} usage_max {} pstart {} pend {}\n", fact("usage_min", low(args.usage)),
               fact("usage_max", high(args.usage)), fact("pstart", args.pstart), fact("pend", args.pend));
   facts.print("\t\tvstart {} vend {} limit_min {} limit_max {}\n", fact("vstart", args.vstart),
-              fact("vend", args.vend), fact("limit_min", low(args.limit)), fact("limit_max", high(args.limit)));
+              fact("vend", args.vend), fact("limit_min", low(args.limit)),
+              fact("limit_max", high(args.limit)));
   facts.print("\t\tstripes_min {} stripes_max {}\n", fact("stripes_min", args.stripes_min),
               fact("stripes_max", args.stripes_max));
 }
@@ -44,8 +45,10 @@ void print_balance(const ItemView& item, Facts& facts) {
 void print_csum_change(const ItemView& item, Facts& facts) {
   auto type = item.key.offset <= UINT16_MAX ? checksum_type_of(static_cast<uint16_t>(item.key.offset))
                                             : checksum_type_of(UINT16_MAX);
-  if (type) facts.print("\t\ttarget csum type {} ({})\n", fact("target", checksum_name(*type)), item.key.offset);
-  else facts.print("\t\tunknown csum type {}\n", item.key.offset);
+  if (type)
+    facts.print("\t\ttarget csum type {} ({})\n", fact("target", checksum_name(*type)), item.key.offset);
+  else
+    facts.print("\t\tunknown csum type {}\n", item.key.offset);
 }
 
 }  // namespace
@@ -58,7 +61,8 @@ void print_qgroup_status(const ItemView& item, Facts& facts) {
               fact("generation", status.generation), fact("flag_names", status_text(status.flags)),
               fact("scan", status.rescan));
   facts.also(fact("flags", status.flags));
-  if (item.geometry.has(incompat::simple_quota)) facts.print(" enable_gen {}", fact("enable_generation", status.enable_gen));
+  if (item.geometry.has(incompat::simple_quota))
+    facts.print(" enable_gen {}", fact("enable_generation", status.enable_gen));
   facts.print("\n");
 }
 
@@ -88,9 +92,12 @@ void print_qgroup_limit(const ItemView& item, Facts& facts) {
 void print_temporary_item(const ItemView& item, Facts& facts) {
   facts.print("\t\ttemporary item objectid {} offset {}\n", objectid_name(item.key.objectid, item.key.type),
               item.key.offset);
-  if (item.key.objectid == id::balance) print_balance(item, facts);
-  else if (item.key.objectid == id::csum_change) print_csum_change(item, facts);
-  else facts.print("\t\tunknown temporary item objectid {}\n", item.key.objectid);
+  if (item.key.objectid == id::balance)
+    print_balance(item, facts);
+  else if (item.key.objectid == id::csum_change)
+    print_csum_change(item, facts);
+  else
+    facts.print("\t\tunknown temporary item objectid {}\n", item.key.objectid);
 }
 
 }  // namespace karst::btrfs

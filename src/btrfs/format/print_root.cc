@@ -12,7 +12,7 @@ void print_ref(const ItemView& item, Facts& facts, const char* word) {
               fact("sequence", ref->sequence));
   auto name = slice(item.data, sizeof(RootRef), ref->name_len);
   if (name) {
-    facts.bytes("name", "", "HIDDEN", as_text(*name));
+    facts.plain_bytes("name", "", as_text(*name));
   } else {
     facts.print("\n");
     facts.invalid(fmt::format("name of {} bytes reaches past the item", ref->name_len.value()));
@@ -27,8 +27,9 @@ void print_root_item(const ItemView& item, Facts& facts) {
   RootItem root{};
   std::memcpy(&root, item.data.data(), std::min(item.data.size(), sizeof root));
   facts.print("\t\tgeneration {} root_dirid {} bytenr {} byte_limit {} bytes_used {}\n",
-              fact("generation", root.generation), fact("root_dirid", root.root_dirid), fact("bytenr", root.bytenr),
-              fact("byte_limit", root.byte_limit), fact("bytes_used", root.bytes_used));
+              fact("generation", root.generation), fact("root_dirid", root.root_dirid),
+              fact("bytenr", root.bytenr), fact("byte_limit", root.byte_limit),
+              fact("bytes_used", root.bytes_used));
   facts.print("\t\tlast_snapshot {} flags 0x{:x}({}) refs {}\n", fact("last_snapshot", root.last_snapshot),
               fact("flags", root.flags), root.flags & root_flag::readonly ? "RDONLY" : "none",
               fact("refs", root.refs));
@@ -42,7 +43,8 @@ void print_root_item(const ItemView& item, Facts& facts) {
   facts.print("\t\tparent_uuid {}\n", fact("parent_uuid", root.parent_uuid));
   facts.print("\t\treceived_uuid {}\n", fact("received_uuid", root.received_uuid));
   facts.print("\t\tctransid {} otransid {} stransid {} rtransid {}\n", fact("ctransid", root.ctransid),
-              fact("otransid", root.otransid), fact("stransid", root.stransid), fact("rtransid", root.rtransid));
+              fact("otransid", root.otransid), fact("stransid", root.stransid),
+              fact("rtransid", root.rtransid));
   print_time(facts, "ctime", root.ctime);
   print_time(facts, "otime", root.otime);
   print_time(facts, "stime", root.stime);

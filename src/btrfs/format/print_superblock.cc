@@ -12,7 +12,8 @@ bool is_printable(char c) { return c >= ' ' && c < '\177'; }
 
 std::string with_dots(std::string_view bytes) {
   std::string out(bytes);
-  std::replace_if(out.begin(), out.end(), [](char c) { return !is_printable(c); }, '.');
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return !is_printable(c); }, '.');
   return out;
 }
 
@@ -143,12 +144,14 @@ void print_system_chunks(const Superblock& super, Facts& facts) {
 }
 
 void print_backup_root(const RootBackup& backup, const char* extent_root_name, Facts facts) {
-  auto root = [&facts](const char* text, const char* name, uint64_t bytenr, uint64_t generation, uint8_t level) {
+  auto root = [&facts](const char* text, const char* name, uint64_t bytenr, uint64_t generation,
+                       uint8_t level) {
     facts.print("\t\t{}{}\tgen: {}\tlevel: {}\n", text, bytenr, generation, level);
     facts.object(name).also(fact("bytenr", bytenr), fact("generation", generation), fact("level", level));
   };
   root("backup_tree_root:\t", "tree_root", backup.tree_root, backup.tree_root_gen, backup.tree_root_level);
-  root("backup_chunk_root:\t", "chunk_root", backup.chunk_root, backup.chunk_root_gen, backup.chunk_root_level);
+  root("backup_chunk_root:\t", "chunk_root", backup.chunk_root, backup.chunk_root_gen,
+       backup.chunk_root_level);
   root(extent_root_name, "extent_root", backup.extent_root, backup.extent_root_gen, backup.extent_root_level);
   root("backup_fs_root:\t\t", "fs_root", backup.fs_root, backup.fs_root_gen, backup.fs_root_level);
   root("backup_dev_root:\t", "dev_root", backup.dev_root, backup.dev_root_gen, backup.dev_root_level);

@@ -15,7 +15,7 @@ void print_uuid_item(const ItemView& item, Facts& facts) {
 }
 
 void print_string_item(const ItemView& item, Facts& facts) {
-  facts.bytes("data", "\t\titem data ", "\t\titem data HIDDEN", as_text(item.data));
+  facts.plain_bytes("data", "\t\titem data ", as_text(item.data));
 }
 
 }  // namespace karst::btrfs

@@ -102,10 +102,10 @@ Result<void> check_counts(const Superblock& super) {
   if (super.num_devices == 0) return invalid("num_devices", "no device", "more than 0", 0);
   uint32_t array = super.sys_chunk_array_size;
   if (array > system_chunk_array_size || array < sizeof(DiskKey) + sizeof(Chunk) + sizeof(Stripe))
-    return invalid("sys_chunk_array_size", "invalid size of the system chunk array",
-                   fmt::format("{} to {}", sizeof(DiskKey) + sizeof(Chunk) + sizeof(Stripe),
-                               system_chunk_array_size),
-                   array);
+    return invalid(
+        "sys_chunk_array_size", "invalid size of the system chunk array",
+        fmt::format("{} to {}", sizeof(DiskKey) + sizeof(Chunk) + sizeof(Stripe), system_chunk_array_size),
+        array);
   return {};
 }
 
@@ -134,10 +134,14 @@ Result<void> check_checksum(const Superblock& super) {
 
 Result<ChecksumType> checksum_type_of(uint16_t csum_type) {
   switch (csum_type) {
-    case 0: return ChecksumType::crc32c;
-    case 1: return ChecksumType::xxhash64;
-    case 2: return ChecksumType::sha256;
-    case 3: return ChecksumType::blake2b_256;
+    case 0:
+      return ChecksumType::crc32c;
+    case 1:
+      return ChecksumType::xxhash64;
+    case 2:
+      return ChecksumType::sha256;
+    case 3:
+      return ChecksumType::blake2b_256;
     default:
       return Error::make(err::super_unsupported, "checksum algorithm not supported: {}", csum_type)
           .at("field", "csum_type");
@@ -156,7 +160,8 @@ const Uuid& metadata_fsid(const Superblock& super) {
 Result<void> check_superblock(const Superblock& super, uint64_t offset) {
   if (super.magic != superblock_magic)
     return Error(err::super_magic, "no btrfs superblock here")
-        .expected(fmt::format("magic 0x{:016x}", superblock_magic), fmt::format("0x{:016x}", super.magic.value()))
+        .expected(fmt::format("magic 0x{:016x}", superblock_magic),
+                  fmt::format("0x{:016x}", super.magic.value()))
         .at("offset", offset);
   auto checked = [&]() -> Result<void> {
     TRY(check_checksum(super));
@@ -182,7 +187,8 @@ Result<std::vector<SystemChunk>> system_chunks(const Superblock& super) {
   const Geometry geometry = geometry_of(super);
   Bytes array = std::as_bytes(std::span(super.sys_chunk_array));
   if (super.sys_chunk_array_size > array.size())
-    return invalid("sys_chunk_array_size", "system chunk array too big", array.size(), super.sys_chunk_array_size);
+    return invalid("sys_chunk_array_size", "system chunk array too big", array.size(),
+                   super.sys_chunk_array_size);
   array = array.first(super.sys_chunk_array_size);
 
   std::vector<SystemChunk> chunks;

@@ -102,53 +102,53 @@ struct RootBackup {
 static_assert(sizeof(RootBackup) == 168 && Overlay<RootBackup>);
 
 struct Superblock {
-  uint8_t checksum[checksum_field_size];              //    0  of the bytes from 32 to 4096
-  Uuid fsid;                                          //   32
-  le64 bytenr;                                        //   48  offset of this copy
-  le64 flags;                                         //   56
-  le64 magic;                                         //   64
-  le64 generation;                                    //   72
-  le64 root;                                          //   80  root tree
-  le64 chunk_root;                                    //   88
-  le64 log_root;                                      //   96  0: no log
-  le64 log_root_transid;                              //  104  never used; the log has generation + 1
-  le64 total_bytes;                                   //  112
-  le64 bytes_used;                                    //  120
-  le64 root_dir_objectid;                             //  128
-  le64 num_devices;                                   //  136
-  le32 sectorsize;                                    //  144
-  le32 nodesize;                                      //  148
-  le32 leafsize;                                      //  152  unused, equals nodesize
-  le32 stripesize;                                    //  156
-  le32 sys_chunk_array_size;                          //  160
-  le64 chunk_root_generation;                         //  164
-  le64 compat_flags;                                  //  172
-  le64 compat_ro_flags;                               //  180
-  le64 incompat_flags;                                //  188
-  le16 csum_type;                                     //  196
-  uint8_t root_level;                                 //  198
-  uint8_t chunk_root_level;                           //  199
-  uint8_t log_root_level;                             //  200
-  DevItem dev_item;                                   //  201  the device this copy is on
-  char label[label_size];                             //  299
-  le64 cache_generation;                              //  555
-  le64 uuid_tree_generation;                          //  563
-  Uuid metadata_uuid;                                 //  571
-  le64 nr_global_roots;                               //  587
-  le64 remap_root;                                    //  595
-  le64 remap_root_generation;                         //  603
-  uint8_t remap_root_level;                           //  611
-  uint8_t reserved[199];                              //  612
-  uint8_t sys_chunk_array[system_chunk_array_size];   //  811
-  RootBackup super_roots[backup_root_count];          // 2859
-  uint8_t padding[565];                               // 3531
+  uint8_t checksum[checksum_field_size];             //    0  of the bytes from 32 to 4096
+  Uuid fsid;                                         //   32
+  le64 bytenr;                                       //   48  offset of this copy
+  le64 flags;                                        //   56
+  le64 magic;                                        //   64
+  le64 generation;                                   //   72
+  le64 root;                                         //   80  root tree
+  le64 chunk_root;                                   //   88
+  le64 log_root;                                     //   96  0: no log
+  le64 log_root_transid;                             //  104  never used; the log has generation + 1
+  le64 total_bytes;                                  //  112
+  le64 bytes_used;                                   //  120
+  le64 root_dir_objectid;                            //  128
+  le64 num_devices;                                  //  136
+  le32 sectorsize;                                   //  144
+  le32 nodesize;                                     //  148
+  le32 leafsize;                                     //  152  unused, equals nodesize
+  le32 stripesize;                                   //  156
+  le32 sys_chunk_array_size;                         //  160
+  le64 chunk_root_generation;                        //  164
+  le64 compat_flags;                                 //  172
+  le64 compat_ro_flags;                              //  180
+  le64 incompat_flags;                               //  188
+  le16 csum_type;                                    //  196
+  uint8_t root_level;                                //  198
+  uint8_t chunk_root_level;                          //  199
+  uint8_t log_root_level;                            //  200
+  DevItem dev_item;                                  //  201  the device this copy is on
+  char label[label_size];                            //  299
+  le64 cache_generation;                             //  555
+  le64 uuid_tree_generation;                         //  563
+  Uuid metadata_uuid;                                //  571
+  le64 nr_global_roots;                              //  587
+  le64 remap_root;                                   //  595
+  le64 remap_root_generation;                        //  603
+  uint8_t remap_root_level;                          //  611
+  uint8_t reserved[199];                             //  612
+  uint8_t sys_chunk_array[system_chunk_array_size];  //  811
+  RootBackup super_roots[backup_root_count];         // 2859
+  uint8_t padding[565];                              // 3531
 };
 static_assert(sizeof(Superblock) == superblock_size && Overlay<Superblock>);
 static_assert(offsetof(Superblock, csum_type) == 196 && offsetof(Superblock, label) == 299);
 static_assert(offsetof(Superblock, sys_chunk_array) == 811 && offsetof(Superblock, super_roots) == 2859);
 
 namespace err {
-extern const ErrorKind super_magic;        // not btrfs at all
+extern const ErrorKind super_magic;  // not btrfs at all
 extern const ErrorKind super_checksum;
 extern const ErrorKind super_invalid;      // a field that contradicts the format
 extern const ErrorKind super_unsupported;  // a feature, flag or checksum this program does not know, by name
@@ -183,10 +183,10 @@ struct Geometry {
   uint32_t checksum_size = 0;  // bytes of one checksum in the checksum tree
   uint64_t generation = 0;     // the superblock's
   uint64_t incompat = 0, compat_ro = 0, super_flags = 0;
-  uint64_t total_bytes = 0;    // of all devices
-  Uuid metadata_uuid{};  // what headers carry as fsid
-  // What headers carry in blocks inherited from seed devices: the metadata_uuid of each seed's own superblock.
-  // Empty until whoever opens the devices fills it.
+  uint64_t total_bytes = 0;  // of all devices
+  Uuid metadata_uuid{};      // what headers carry as fsid
+  // What headers carry in blocks inherited from seed devices: the metadata_uuid of each seed's own
+  // superblock. Empty until whoever opens the devices fills it.
   std::vector<Uuid> seed_uuids;
 
   bool is_own_fsid(const Uuid& fsid) const {

@@ -24,7 +24,8 @@ uint32_t first_not_less(const std::byte* entries, uint32_t count, const Key& key
 
 uint32_t TreeBlock::lower_bound(const Key& key) const {
   const std::byte* entries = bytes_.data() + sizeof(Header);
-  return is_leaf() ? first_not_less<Item>(entries, nritems(), key) : first_not_less<KeyPtr>(entries, nritems(), key);
+  return is_leaf() ? first_not_less<Item>(entries, nritems(), key)
+                   : first_not_less<KeyPtr>(entries, nritems(), key);
 }
 
 uint32_t TreeBlock::child_slot(const Key& key) const {

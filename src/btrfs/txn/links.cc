@@ -91,6 +91,10 @@ Result<std::optional<EntryTarget>> find_entry_at(ItemReader& items, uint64_t dir
 Result<bool> has_reference(ItemReader& items, uint64_t inode, uint64_t directory, std::string_view name) {
   if (auto item = TRY(items.find(reference_key(inode, directory))))
     if (find_name<InodeRef>(item->data, name)) return true;
+  return has_extref(items, inode, directory, name);
+}
+
+Result<bool> has_extref(ItemReader& items, uint64_t inode, uint64_t directory, std::string_view name) {
   auto item = TRY(items.find(extref_key(inode, directory, name)));
   return item && find_extref(item->data, directory, name);
 }

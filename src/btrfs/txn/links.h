@@ -27,6 +27,8 @@ Result<std::optional<EntryTarget>> find_entry_at(ItemReader& items, uint64_t dir
 
 // Whether the inode refers back to that name in that directory.
 Result<bool> has_reference(ItemReader& items, uint64_t inode, uint64_t directory, std::string_view name);
+// The same, of INODE_EXTREF only.
+Result<bool> has_extref(ItemReader& items, uint64_t inode, uint64_t directory, std::string_view name);
 
 enum class WithReference : bool { no, yes };
 

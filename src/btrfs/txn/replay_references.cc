@@ -77,7 +77,7 @@ class ReferenceItem {
   Result<void> make_way(const Reference& wanted) {
     TRY(unlink_unlogged_once({inode_, ItemType::inode_ref, wanted.directory}, wanted.directory));
     Key extref{inode_, ItemType::inode_extref, extref_hash(wanted.directory, wanted.name)};
-    if (TRY(has_reference(replay_.items, inode_, wanted.directory, wanted.name)))
+    if (TRY(has_extref(replay_.items, inode_, wanted.directory, wanted.name)))
       TRY(unlink_unlogged_once(extref, wanted.directory));
     if (TRY(find_entry_at(replay_.items, wanted.directory, wanted.index, wanted.name)))
       TRY(remove_entry_for_replay(replay_, wanted.directory, wanted.name));

@@ -114,11 +114,13 @@ class Workload:
     # What there is.
 
     def walk(self):
-        files, links, directories = [], [], []
+        files, links, directories, self.stubs = [], [], [], []
         for base, names, others in os.walk(self.top):
             # In a snapshot, what stands for a nested subvolume can be removed; Linux 6.18 then fails to
             # replay the directory's log.
-            names[:] = [name for name in names if os.lstat(os.path.join(base, name)).st_ino != EMPTY_SUBVOLUME]
+            paths = [os.path.join(base, name) for name in names]
+            self.stubs += [path for path in paths if os.lstat(path).st_ino == EMPTY_SUBVOLUME]
+            names[:] = [name for name in names if os.path.join(base, name) not in self.stubs]
             directories.append(base)
             for name in list(names):
                 if os.path.islink(os.path.join(base, name)):
@@ -306,7 +308,7 @@ class Workload:
 
     def remove_tree(self):
         path = self.inner_directory()
-        if any(subvolume.startswith(path + b"/") for subvolume in self.subvolumes):
+        if any(inner.startswith(path + b"/") for inner in self.subvolumes + self.stubs):
             return []
         shutil.rmtree(path)
         return [os.path.dirname(path)]
