@@ -18,7 +18,8 @@ const std::string& cached_file() {
   static const bool written = [] {
     auto device = FileDevice::open(file.path(), OpenMode::read_write).value();
     const std::vector<std::byte> bytes(1 << 20, std::byte{0x5a});
-    for (uint64_t offset = 0; offset < file_size; offset += bytes.size()) std::ignore = device->write(offset, bytes);
+    for (uint64_t offset = 0; offset < file_size; offset += bytes.size())
+      std::ignore = device->write(offset, bytes);
     return true;
   }();
   static_cast<void>(written);
@@ -36,7 +37,8 @@ void Pread(benchmark::State& state) {
   std::vector<std::byte> bytes(length);
   uint64_t random = 1;
   for (auto _ : state)
-    benchmark::DoNotOptimize(::pread(fd, bytes.data(), length, static_cast<off_t>(next_offset(random, length))));
+    benchmark::DoNotOptimize(
+        ::pread(fd, bytes.data(), length, static_cast<off_t>(next_offset(random, length))));
   ::close(fd);
 }
 

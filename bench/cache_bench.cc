@@ -71,7 +71,8 @@ void MissAndEvict(benchmark::State& state) {
   const auto size = static_cast<uint32_t>(state.range(0));
   const auto fill = [](MutableBytes) -> Result<void> { return {}; };
   uint64_t index = 0;
-  for (; index < (64 << 20) / size; ++index) std::ignore = cache.get({object, index}, size, Residence::on_demand, fill);
+  for (; index < (64 << 20) / size; ++index)
+    std::ignore = cache.get({object, index}, size, Residence::on_demand, fill);
   for (auto _ : state) std::ignore = cache.get({object, index++}, size, Residence::on_demand, fill);
 }
 BENCHMARK(MissAndEvict)->Arg(4096)->Arg(16384)->Arg(131072);

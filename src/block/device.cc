@@ -54,7 +54,8 @@ std::optional<Error> check_request(const Device& device, const IoRequest& reques
     return bad_request(device, request, err::invalid, "the buffers are not of this length");
   if (request.op == IoOp::flush) return std::nullopt;
   if (request.offset > device.size() || request.length > device.size() - request.offset)
-    return bad_request(device, request, err::invalid, fmt::format("outside the device of {} bytes", device.size()));
+    return bad_request(device, request, err::invalid,
+                       fmt::format("outside the device of {} bytes", device.size()));
   if (request.op == IoOp::read) return std::nullopt;
   if (!device.writable()) return bad_request(device, request, err::read_only, "the device is open read-only");
   if (!whole_blocks(device, request))

@@ -75,21 +75,28 @@ inline Made make_recording(uint64_t size) {
 
 inline std::vector<Kind> device_kinds() {
   return {
-      {"Memory", [](uint64_t size) { return Made{{}, MemoryDevice::create(size).value()}; }},
-      {"Memory4K", [](uint64_t size) { return Made{{}, MemoryDevice::create(size, 4096).value()}; }},
+      {"Memory",
+       [](uint64_t size) {
+         return Made{{}, MemoryDevice::create(size).value()};
+       }},
+      {"Memory4K",
+       [](uint64_t size) {
+         return Made{{}, MemoryDevice::create(size, 4096).value()};
+       }},
       {"File", [](uint64_t size) { return make_file(size, {}); }},
       {"File4K", [](uint64_t size) { return make_file(size, {.block_size = 4096}); }},
       {"DirectFile", [](uint64_t size) { return make_file(size, {.direct = true, .block_size = 4096}); }},
       {"DirectFile512", [](uint64_t size) { return make_file(size, {.direct = true}); }},
       {"Overlay",
        [](uint64_t size) {
-         return over_memory(size, [](Device& below, Made&) { return std::make_unique<OverlayDevice>(below); });
+         return over_memory(size,
+                            [](Device& below, Made&) { return std::make_unique<OverlayDevice>(below); });
        }},
       {"Recording", make_recording},
       {"FaultyWithoutFaults",
        [](uint64_t size) {
-         return over_memory(size,
-                            [](Device& below, Made&) { return std::make_unique<FaultyDevice>(below, FaultPlan{}); });
+         return over_memory(
+             size, [](Device& below, Made&) { return std::make_unique<FaultyDevice>(below, FaultPlan{}); });
        }},
   };
 }

@@ -44,7 +44,8 @@ Result<void> FaultyDevice::perform(const IoRequest& request) {
   bool torn = false;
   for (const Fault& fault : faults) {
     if (fault.kind == Fault::Kind::error)
-      return Error::make(*fault.error_kind, "{} of {} bytes: injected fault", name_of(request.op), request.length)
+      return Error::make(*fault.error_kind, "{} of {} bytes: injected fault", name_of(request.op),
+                         request.length)
           .at("device", name())
           .at("offset", request.offset);
     if (fault.kind == Fault::Kind::lost_write && request.op == IoOp::write) return {};
@@ -81,8 +82,10 @@ Result<void> FaultyDevice::write_torn(const IoRequest& request) {
     if (!written[block]) continue;
     const uint64_t at = block * unit;
     size_t count = 0;
-    const uint64_t length = slice_buffers(request.buffers, at, std::min(unit, request.length - at), pieces, count);
-    IoRequest part{IoOp::write, request.flags, request.offset + at, length, std::span<const iovec>(pieces).first(count)};
+    const uint64_t length =
+        slice_buffers(request.buffers, at, std::min(unit, request.length - at), pieces, count);
+    IoRequest part{IoOp::write, request.flags, request.offset + at, length,
+                   std::span<const iovec>(pieces).first(count)};
     TRY(pass_on(part, 0));
   }
   return {};

@@ -32,13 +32,16 @@ TEST_F(FaultyTest, TheNthRequestOfAKindFailsOnce) {
 }
 
 TEST_F(FaultyTest, OrFromThenOnForGood) {
-  FaultyDevice device(*below_, {.faults = {{.op = IoOp::flush, .nth = 2, .times = Fault::forever, .error_kind = &err::no_space}}});
+  FaultyDevice device(
+      *below_,
+      {.faults = {{.op = IoOp::flush, .nth = 2, .times = Fault::forever, .error_kind = &err::no_space}}});
   EXPECT_TRUE(device.flush());
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(device.flush().error().is(err::no_space));
 }
 
 TEST_F(FaultyTest, OnlyRequestsThatTouchTheRangeMeetTheFault) {
-  FaultyDevice device(*below_, {.faults = {{.op = IoOp::read, .begin = 8192, .end = 12288, .times = Fault::forever}}});
+  FaultyDevice device(*below_,
+                      {.faults = {{.op = IoOp::read, .begin = 8192, .end = 12288, .times = Fault::forever}}});
   std::vector<std::byte> bytes(4096);
   EXPECT_TRUE(device.read(4096, bytes));
   EXPECT_FALSE(device.read(8192, bytes));
@@ -47,7 +50,12 @@ TEST_F(FaultyTest, OnlyRequestsThatTouchTheRangeMeetTheFault) {
 }
 
 TEST_F(FaultyTest, FlippedBitsAreTheSameInEveryReadAndOnlyInTheirRange) {
-  FaultyDevice device(*below_, {.faults = {{.kind = Fault::Kind::flip_bits, .op = IoOp::read, .begin = 4096, .end = 8192, .times = Fault::forever, .bits = 3}}});
+  FaultyDevice device(*below_, {.faults = {{.kind = Fault::Kind::flip_bits,
+                                            .op = IoOp::read,
+                                            .begin = 4096,
+                                            .end = 8192,
+                                            .times = Fault::forever,
+                                            .bits = 3}}});
   const auto first = read(device, 0, 12288);
   EXPECT_EQ(read(device, 0, 12288), first);
   EXPECT_EQ(std::ranges::count_if(first, [](std::byte byte) { return byte != std::byte{}; }), 3);

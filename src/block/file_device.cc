@@ -56,7 +56,8 @@ bool is_unsupported(int errno_value) {
 
 }  // namespace
 
-Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path, int flags, FileOptions options) {
+Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path, int flags,
+                                                        FileOptions options) {
   flags |= O_CLOEXEC | (options.direct ? O_DIRECT : 0);
   struct stat info;
   const bool claim = options.exclusive && ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
@@ -65,19 +66,23 @@ Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path,
   return std::unique_ptr<FileDevice>(new FileDevice(path, fd));
 }
 
-Result<std::unique_ptr<Device>> FileDevice::open(const std::string& path, OpenMode mode, FileOptions options) {
+Result<std::unique_ptr<Device>> FileDevice::open(const std::string& path, OpenMode mode,
+                                                 FileOptions options) {
   auto device = TRY(open_fd(path, mode == OpenMode::read_write ? O_RDWR : O_RDONLY, options));
   TRY(device->set_up(mode, options));
   return std::unique_ptr<Device>(std::move(device));
 }
 
-Result<std::unique_ptr<Device>> FileDevice::create(const std::string& path, uint64_t size, FileOptions options) {
+Result<std::unique_ptr<Device>> FileDevice::create(const std::string& path, uint64_t size,
+                                                   FileOptions options) {
   auto device = TRY(open_fd(path, O_RDWR | O_CREAT, options));
   // The lock is taken before the size is changed, so that a file in use is not cut.
   TRY(device->set_up(OpenMode::read_write, options));
   if (device->is_block_device_) {
     if (device->size_ < size)
-      return Error(err::no_space, "the block device is too small").expected(size, device->size_).at("device", path);
+      return Error(err::no_space, "the block device is too small")
+          .expected(size, device->size_)
+          .at("device", path);
     return std::unique_ptr<Device>(std::move(device));
   }
   if (::ftruncate(device->fd_, static_cast<off_t>(size)) < 0)
@@ -102,9 +107,10 @@ Result<void> FileDevice::set_up(OpenMode mode, FileOptions options) {
     size_ = static_cast<uint64_t>(info.st_size);
     if (options.block_size != 0) block_size_ = options.block_size;
     if (!std::has_single_bit(block_size_))
-      return Error::make(err::invalid, "block size {} is not a power of two", block_size_).at("device", path_);
+      return Error::make(err::invalid, "block size {} is not a power of two", block_size_)
+          .at("device", path_);
     if (options.exclusive) {
-      struct flock lock{};
+      struct flock lock {};
       lock.l_type = writable_ ? F_WRLCK : F_RDLCK;
       lock.l_whence = SEEK_SET;
       if (retry([&] { return ::fcntl(fd_, F_OFD_SETLK, &lock); }) < 0)
@@ -180,7 +186,8 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
   if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);
   const uint64_t unit = direct_alignment_;
   const uint64_t begin = request.offset / unit * unit;
-  const uint64_t end = std::min((request.offset + request.length + unit - 1) / unit * unit, (size_ + unit - 1) / unit * unit);
+  const uint64_t end =
+      std::min((request.offset + request.length + unit - 1) / unit * unit, (size_ + unit - 1) / unit * unit);
   constexpr uint64_t bounce_max = 1 << 20;
   const std::unique_ptr<std::byte, decltype(&std::free)> bounce(
       static_cast<std::byte*>(std::aligned_alloc(unit, std::min(bounce_max, end - begin))), &std::free);
@@ -197,7 +204,8 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
       while (got < 0 && errno == EINTR);
       if (got < 0) return failed_request(*this, request, errno);
       if (static_cast<uint64_t>(got) < to - at && reads)
-        return short_request(*this, request, std::max(at + static_cast<uint64_t>(got), request.offset) - request.offset);
+        return short_request(*this, request,
+                             std::max(at + static_cast<uint64_t>(got), request.offset) - request.offset);
     }
     for_each_piece(request.buffers, [&](MutableBytes part, uint64_t position) {
       const uint64_t part_begin = std::max(request.offset + position, from);
@@ -263,7 +271,8 @@ Result<void> FileDevice::write_zero_bytes(const IoRequest& request) {
       pieces[count++] = {const_cast<std::byte*>(zeroes.data()), part};
       length += part;
     }
-    IoRequest write{IoOp::write, IoFlags::none, request.offset + done, length, std::span(pieces).first(count)};
+    IoRequest write{IoOp::write, IoFlags::none, request.offset + done, length,
+                    std::span(pieces).first(count)};
     TRY(perform(write));
     done += length;
   }

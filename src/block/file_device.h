@@ -10,9 +10,9 @@ namespace karst::block {
 enum class OpenMode : uint8_t { read_only, read_write };
 
 struct FileOptions {
-  bool direct = false;       // bypass the host's page cache (O_DIRECT); unaligned reads are bounced
-  bool exclusive = false;    // refuse (err::busy) if another process has it open exclusively; see below
-  uint32_t block_size = 0;   // of a regular file; 0 means 512. A block device says its own.
+  bool direct = false;      // bypass the host's page cache (O_DIRECT); unaligned reads are bounced
+  bool exclusive = false;   // refuse (err::busy) if another process has it open exclusively; see below
+  uint32_t block_size = 0;  // of a regular file; 0 means 512. A block device says its own.
 };
 
 // Exclusive means O_EXCL for a block device (the kernel refuses one that is mounted or claimed) and an open
@@ -21,10 +21,12 @@ struct FileOptions {
 // The size is that at open; a file that shrinks later gives err::io with the lengths expected and found.
 class FileDevice final : public Device {
  public:
-  static Result<std::unique_ptr<Device>> open(const std::string& path, OpenMode mode, FileOptions options = {});
+  static Result<std::unique_ptr<Device>> open(const std::string& path, OpenMode mode,
+                                              FileOptions options = {});
   // Makes a regular file of that size (all holes), or sets the size of an existing one, and opens it
   // read-write. A block device keeps its size, which must suffice.
-  static Result<std::unique_ptr<Device>> create(const std::string& path, uint64_t size, FileOptions options = {});
+  static Result<std::unique_ptr<Device>> create(const std::string& path, uint64_t size,
+                                                FileOptions options = {});
   ~FileDevice() override;
 
   const std::string& name() const override { return path_; }

@@ -16,12 +16,14 @@ constexpr uint64_t page_size = 4096;
 
 }  // namespace
 
-Result<std::unique_ptr<MemoryDevice>> MemoryDevice::create(uint64_t size, uint32_t block_size, std::string name) {
+Result<std::unique_ptr<MemoryDevice>> MemoryDevice::create(uint64_t size, uint32_t block_size,
+                                                           std::string name) {
   if (!std::has_single_bit(block_size) || block_size > stripe_size)
     return Error::make(err::invalid, "block size {} is not a power of two up to {}", block_size, stripe_size);
   void* memory = ::mmap(nullptr, std::max<uint64_t>(size, 1), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return Error::from_errno(errno, fmt::format("cannot map {} bytes", size)).at("device", name);
+  if (memory == MAP_FAILED)
+    return Error::from_errno(errno, fmt::format("cannot map {} bytes", size)).at("device", name);
   return std::unique_ptr<MemoryDevice>(
       new MemoryDevice(static_cast<std::byte*>(memory), size, block_size, std::move(name)));
 }
@@ -40,13 +42,17 @@ Result<void> MemoryDevice::for_each_stripe(const IoRequest& request, F&& each) {
     const uint64_t length = std::min(end, (offset / stripe_size + 1) * stripe_size) - offset;
     SharedMutex& stripe = stripes_[offset / stripe_size % stripes_.size()].mutex;
     if (request.op == IoOp::read) {
-      if (!nowait) stripe.lock_shared();
-      else if (!stripe.try_lock_shared()) return failed_request(*this, request, EAGAIN);
+      if (!nowait)
+        stripe.lock_shared();
+      else if (!stripe.try_lock_shared())
+        return failed_request(*this, request, EAGAIN);
       const SharedLock lock(stripe, std::adopt_lock);
       each(offset, length);
     } else {
-      if (!nowait) stripe.lock();
-      else if (!stripe.try_lock()) return failed_request(*this, request, EAGAIN);
+      if (!nowait)
+        stripe.lock();
+      else if (!stripe.try_lock())
+        return failed_request(*this, request, EAGAIN);
       const ExclusiveLock lock(stripe, std::adopt_lock);
       each(offset, length);
     }

@@ -23,11 +23,13 @@ Result<uint64_t> parse_size(std::string_view text) {
   unsigned shift = 0;
   bool valid = error == std::errc() && suffix.size() <= 1;
   if (valid && suffix.size() == 1) {
-    const size_t power = letters.find(suffix[0] >= 'a' ? static_cast<char>(suffix[0] - 'a' + 'A') : suffix[0]);
+    const size_t power =
+        letters.find(suffix[0] >= 'a' ? static_cast<char>(suffix[0] - 'a' + 'A') : suffix[0]);
     valid = power != std::string_view::npos;
     shift = valid ? static_cast<unsigned>(10 * (power + 1)) : 0;
   }
-  if (!valid || value > (UINT64_MAX >> 1 >> shift)) return Error::make(err::invalid, "'{}' is not a size", text);
+  if (!valid || value > (UINT64_MAX >> 1 >> shift))
+    return Error::make(err::invalid, "'{}' is not a size", text);
   return value << shift;
 }
 
@@ -36,7 +38,8 @@ Result<std::unique_ptr<Device>> open_device(std::string_view spec, OpenMode mode
   if (spec.starts_with("file:")) return FileDevice::open(std::string(spec.substr(5)), mode, options);
   for (const std::string_view scheme : {"rbd:", "nbd:", "nbd+unix:", "nbds:", "nbds+unix:"})
     if (spec.starts_with(scheme))
-      return Error::make(err::unsupported, "this build has no {} devices", scheme.substr(0, scheme.size() - 1))
+      return Error::make(err::unsupported, "this build has no {} devices",
+                         scheme.substr(0, scheme.size() - 1))
           .at("device", spec);
   return FileDevice::open(std::string(spec), mode, options);
 }

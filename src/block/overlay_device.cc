@@ -43,7 +43,8 @@ Result<void> OverlayDevice::perform(const IoRequest& request) {
                        [&](uint64_t block, uint64_t at, uint64_t part, uint64_t done) {
                          mutex_.assert_held_shared();
                          const auto found = blocks_.find(block);
-                         if (found != blocks_.end()) std::memcpy(piece.data() + done, found->second.get() + at, part);
+                         if (found != blocks_.end())
+                           std::memcpy(piece.data() + done, found->second.get() + at, part);
                        });
       });
       return {};
@@ -62,10 +63,11 @@ Result<void> OverlayDevice::perform(const IoRequest& request) {
     case IoOp::discard:
     case IoOp::write_zeroes: {
       ExclusiveLock lock(mutex_);
-      for_each_block(request.offset, request.length, [&](uint64_t block, uint64_t at, uint64_t part, uint64_t) {
-        mutex_.assert_held();
-        std::memset(own_block_locked(block) + at, 0, part);
-      });
+      for_each_block(request.offset, request.length,
+                     [&](uint64_t block, uint64_t at, uint64_t part, uint64_t) {
+                       mutex_.assert_held();
+                       std::memset(own_block_locked(block) + at, 0, part);
+                     });
       return {};
     }
   }

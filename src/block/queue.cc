@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <deque>
+#include <iterator>
 #include <vector>
 
 #include "block/device.h"
@@ -90,7 +90,8 @@ bool UringQueue::set_up_ring() {
   if (state_ != Ring::not_yet) return state_ == Ring::ready;
   // The newest kernels' cheapest mode first; older ones refuse the flags, and some refuse io_uring.
   const unsigned modes[] = {
-      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP,
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+          IORING_SETUP_CLAMP,
       IORING_SETUP_CLAMP,
   };
   state_ = Ring::refused;
@@ -151,20 +152,24 @@ void UringQueue::prepare(io_uring_sqe& sqe, Transfer& transfer) {
     if (transfer.moved != 0 || buffers.size() > iovecs_max || request.length > piece_max) {
       transfer.pieces.resize(std::min(buffers.size(), iovecs_max));
       size_t count = 0;
-      slice_buffers(buffers, transfer.moved, std::min(request.length - transfer.moved, piece_max), transfer.pieces,
-                    count);
+      slice_buffers(buffers, transfer.moved, std::min(request.length - transfer.moved, piece_max),
+                    transfer.pieces, count);
       buffers = std::span<const iovec>(transfer.pieces).first(count);
     }
     const uint64_t offset = request.offset + transfer.moved;
     const bool reads = request.op == IoOp::read;
     if (buffers.size() == 1) {
       const auto length = static_cast<unsigned>(buffers[0].iov_len);
-      if (reads) ::io_uring_prep_read(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
-      else ::io_uring_prep_write(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
+      if (reads)
+        ::io_uring_prep_read(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
+      else
+        ::io_uring_prep_write(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
     } else {
       const auto count = static_cast<unsigned>(buffers.size());
-      if (reads) ::io_uring_prep_readv(&sqe, transfer.fd, buffers.data(), count, offset);
-      else ::io_uring_prep_writev(&sqe, transfer.fd, buffers.data(), count, offset);
+      if (reads)
+        ::io_uring_prep_readv(&sqe, transfer.fd, buffers.data(), count, offset);
+      else
+        ::io_uring_prep_writev(&sqe, transfer.fd, buffers.data(), count, offset);
     }
     if (has(request.flags, IoFlags::fua)) sqe.rw_flags = RWF_DSYNC;
   }

@@ -4,7 +4,8 @@
 // (reap), looks (try_reap), says so (start) or when the depth is reached. A request that is alone is not
 // worth a ring: reap() does it in the calling thread, which would have waited for it anyway.
 //
-// Measured (bench/block_bench.cc, page-cached file, CPU time where a bare pread of that size is 1; Linux 6.18):
+// Measured (bench/block_bench.cc, page-cached file, CPU time where a bare pread of that size is 1;
+// Linux 6.18):
 //                       4 KiB   128 KiB
 //   Device::read         1.1      1.03
 //   Queue, depth 1       1.1      1.03

@@ -69,7 +69,9 @@ void WriteLog::mark(std::string text) {
 Result<uint64_t> WriteLog::keep_locked(std::span<const iovec> buffers, uint64_t length) {
   if (file_ < 0 && length <= memory_limit_ - memory_.size()) {
     const uint64_t position = memory_.size();
-    for_each_piece(buffers, [&](MutableBytes piece, uint64_t) { memory_.insert(memory_.end(), piece.begin(), piece.end()); });
+    for_each_piece(buffers, [&](MutableBytes piece, uint64_t) {
+      memory_.insert(memory_.end(), piece.begin(), piece.end());
+    });
     return position;
   }
   if (file_ < 0) {
@@ -157,7 +159,8 @@ std::vector<uint64_t> stable_points(const std::vector<Entry>& entries) {
       flushes.emplace_back(entry.started, entry.completed);
   std::ranges::sort(flushes);
   std::vector<uint64_t> earliest_end(flushes.size() + 1, UINT64_MAX);
-  for (size_t i = flushes.size(); i-- > 0;) earliest_end[i] = std::min(earliest_end[i + 1], flushes[i].second);
+  for (size_t i = flushes.size(); i-- > 0;)
+    earliest_end[i] = std::min(earliest_end[i + 1], flushes[i].second);
   std::vector<uint64_t> points(entries.size(), UINT64_MAX);
   for (size_t i = 0; i < entries.size(); ++i) {
     const Entry& entry = entries[i];
@@ -174,7 +177,13 @@ class CrashWalk {
  public:
   CrashWalk(const WriteLog& log, Device& base, const CrashPlan& plan,
             FunctionRef<Result<void>(const CrashState&)> each)
-      : log_(log), base_(base), plan_(plan), each_(each), random_(plan.seed), stable_points_(stable_points(log.entries())), stable_(base) {
+      : log_(log),
+        base_(base),
+        plan_(plan),
+        each_(each),
+        random_(plan.seed),
+        stable_points_(stable_points(log.entries())),
+        stable_(base) {
     for (const Entry& entry : log.entries())
       if (entry.kind == Entry::Kind::mark) marks_.push_back(entry.started);
   }
@@ -206,10 +215,12 @@ std::vector<uint64_t> CrashWalk::cuts() {
   uint64_t last = 1;
   std::set<uint64_t> barriers;
   for (const Entry& entry : log_.entries())
-    if (entry.completed != 0 && (entry.kind == Entry::Kind::flush || entry.fua)) barriers.insert(entry.completed);
+    if (entry.completed != 0 && (entry.kind == Entry::Kind::flush || entry.fua))
+      barriers.insert(entry.completed);
   for (const uint64_t barrier : barriers) {
     points.insert(barrier);
-    if (plan_.between_barriers && barrier > last + 1) points.insert(last + 1 + random_() % (barrier - last - 1));
+    if (plan_.between_barriers && barrier > last + 1)
+      points.insert(last + 1 + random_() % (barrier - last - 1));
     last = barrier;
   }
   return {points.begin(), points.end()};
@@ -246,7 +257,8 @@ Result<void> CrashWalk::try_one(uint64_t point, std::string what, F&& survivors_
     }
     TRY(apply(log_, entry, survivors, image));
   }
-  const CrashState state{image, point, marks, fmt::format("crash at {} of {}: {}, seed {}", point, log_.end(), what, plan_.seed)};
+  const CrashState state{image, point, marks,
+                         fmt::format("crash at {} of {}: {}, seed {}", point, log_.end(), what, plan_.seed)};
   return each_(state).context([&] { return state.description; });
 }
 
@@ -257,7 +269,8 @@ Result<void> CrashWalk::crash_at(uint64_t point) {
   for (size_t i = applied_; i < entries.size() && entries[i].started < point; ++i)
     if (changes_data(entries[i]) && stable_points_[i] >= point) ++in_doubt;
 
-  TRY(try_one(point, "nothing unstable is left", [](size_t, size_t blocks) { return Survivors(blocks, false); }));
+  TRY(try_one(point, "nothing unstable is left",
+              [](size_t, size_t blocks) { return Survivors(blocks, false); }));
   if (in_doubt == 0) return {};
   TRY(try_one(point, "everything is left", [](size_t, size_t) { return Survivors(); }));
   for (unsigned sample = 0; sample < plan_.samples; ++sample) {
@@ -271,7 +284,8 @@ Result<void> CrashWalk::crash_at(uint64_t point) {
         return number < first_lost ? Survivors() : Survivors(blocks, false);
       }));
     } else if (sample % 3 == 1) {
-      TRY(try_one(point, what + ", some whole", [&](size_t, size_t blocks) { return Survivors(blocks, draw()); }));
+      TRY(try_one(point, what + ", some whole",
+                  [&](size_t, size_t blocks) { return Survivors(blocks, draw()); }));
     } else {
       TRY(try_one(point, what + ", torn", [&](size_t, size_t blocks) {
         Survivors survivors(blocks);

@@ -105,10 +105,10 @@ struct CrashPlan {
 };
 
 struct CrashState {
-  Device& device;             // what was left; writes to it go nowhere
-  uint64_t point;             // of the log
-  size_t marks;               // entries of kind mark before the point
-  std::string description;    // for messages; with the seed, enough to find it again
+  Device& device;           // what was left; writes to it go nowhere
+  uint64_t point;           // of the log
+  size_t marks;             // entries of kind mark before the point
+  std::string description;  // for messages; with the seed, enough to find it again
 };
 
 // Calls each(state) for the crashes of the plan; `base` holds what the recorded device held at first, and is

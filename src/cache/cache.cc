@@ -105,8 +105,10 @@ struct FillOutcome {
 };
 FillOutcome outcome_of(const Fill& fill) {
   FillOutcome outcome;
-  if (fill.winner) outcome.winner = fill.winner;
-  else if (fill.error) outcome.error = fill.error->clone();
+  if (fill.winner)
+    outcome.winner = fill.winner;
+  else if (fill.error)
+    outcome.error = fill.error->clone();
   return outcome;
 }
 
@@ -116,13 +118,15 @@ void leave_fill(Folio& folio) {
 
 }  // namespace
 
-Result<FolioRef> Cache::get(FolioKey key, uint32_t size, Residence residence, FillFunction fill, Waiting waiting) {
+Result<FolioRef> Cache::get(FolioKey key, uint32_t size, Residence residence, FillFunction fill,
+                            Waiting waiting) {
   const auto checked = [&](FolioRef found) -> Result<FolioRef> {
     if (found.size() == size && found.residence() == residence) return found;
     return Error::make(err::invalid, "folio {} is cached in another form", key.index)
-        .expected(fmt::format("{} bytes, {}", size, residence == Residence::on_demand ? "on demand" : "mapped"),
-                  fmt::format("{} bytes, {}", found.size(),
-                              found.residence() == Residence::on_demand ? "on demand" : "mapped"));
+        .expected(
+            fmt::format("{} bytes, {}", size, residence == Residence::on_demand ? "on demand" : "mapped"),
+            fmt::format("{} bytes, {}", found.size(),
+                        found.residence() == Residence::on_demand ? "on demand" : "mapped"));
   };
   const uint64_t hash = hash_of(key);
   Shard& shard = shard_of(hash);
@@ -260,7 +264,8 @@ void FolioHome::destroy(Folio& folio) {
   delete &folio;
   if (bytes == 0) return;
   const size_t before = used.fetch_sub(bytes, std::memory_order_acq_rel);
-  if (before - bytes == used_at_end_.load(std::memory_order_acquire)) [[unlikely]] delete this;
+  if (before - bytes == used_at_end_.load(std::memory_order_acquire)) [[unlikely]]
+    delete this;
 }
 
 void FolioHome::orphan(size_t used_at_end) {
@@ -375,8 +380,8 @@ size_t Cache::reclaim(size_t bytes) {
   // A folio of the highest frequency is passed over that many times before it goes.
   for (unsigned round = 0; round <= Shard::frequency_max && freed < bytes; ++round)
     for (size_t i = 0; i < state_->shards.size() && freed < bytes; ++i) {
-      Shard& shard = *state_->shards[state_->next_shard.fetch_add(1, std::memory_order_relaxed) %
-                                     state_->shards.size()];
+      Shard& shard =
+          *state_->shards[state_->next_shard.fetch_add(1, std::memory_order_relaxed) % state_->shards.size()];
       size_t steps = SIZE_MAX;
       Shard::Victims victims;
       size_t count;

@@ -8,11 +8,11 @@
 // Writing.   After changing bytes, mark_dirty(). The object's owner writes dirty folios back, when asked
 //            (write_back) or when too much is dirty (balance_dirty).
 // Limit.     Everything allocated counts, unpublished and detached folios too, by the memory its bytes really
-//            take; the records (about 200 bytes for each folio) come on top, and so does what is kept warm for
-//            reuse (a sixteenth of the limit).
-//            An allocation that would exceed the limit first evicts, in the calling thread; then asks the
-//            shrinkers and the owners that allow it; then uses the overdraft, because pinned and dirty folios
-//            cannot go; then fails with err::no_memory. It never waits for others to unpin.
+//            take; the records (about 200 bytes for each folio) come on top, and so does what is kept warm
+//            for reuse (a sixteenth of the limit). An allocation that would exceed the limit first evicts, in
+//            the calling thread; then asks the shrinkers and the owners that allow it; then uses the
+//            overdraft, because pinned and dirty folios cannot go; then fails with err::no_memory. It never
+//            waits for others to unpin.
 //
 // Which folio goes: S3-FIFO (Yang et al., SOSP 2023) in each shard. New folios enter a small queue; what was
 // used again there moves to the main queue, the rest leaves and its key is remembered in a ghost table, so
@@ -55,10 +55,10 @@ inline constexpr LockClass cache_dirty_queue_lock{"cache.dirty-queue"};
 inline constexpr LockClass cache_shard_lock{"cache.shard"};
 
 struct CacheOptions {
-  size_t limit = 256 << 20;    // bytes
-  size_t overdraft = 0;        // bytes beyond the limit when nothing can go; 0: an eighth, at least 4 MiB
-  size_t dirty_limit = 0;      // bytes; 0: half the limit
-  unsigned shards = 0;         // 0: one per MiB of the limit, at most 64
+  size_t limit = 256 << 20;  // bytes
+  size_t overdraft = 0;      // bytes beyond the limit when nothing can go; 0: an eighth, at least 4 MiB
+  size_t dirty_limit = 0;    // bytes; 0: half the limit
+  unsigned shards = 0;       // 0: one per MiB of the limit, at most 64
   // Called, with whatever locks the caller of mark_dirty() or get() holds, when the dirty bytes come to
   // exceed their limit or nothing but dirty folios could go: wakes who calls balance_dirty(). Must not block.
   std::function<void()> on_pressure;
@@ -112,12 +112,12 @@ class NewFolio {
 };
 
 struct CacheStatistics {
-  uint64_t hits, misses;      // of find() and get(); a wait for another's fill is a miss
+  uint64_t hits, misses;  // of find() and get(); a wait for another's fill is a miss
   uint64_t insertions, evictions, refusals;
   uint64_t fill_errors, fill_waits;
-  size_t limit, bytes;        // bytes: everything that counts
-  size_t charged_bytes;       // of it, other caches'
-  size_t warm_bytes;          // memory kept for reuse, beyond bytes
+  size_t limit, bytes;                                      // bytes: everything that counts
+  size_t charged_bytes;                                     // of it, other caches'
+  size_t warm_bytes;                                        // memory kept for reuse, beyond bytes
   size_t folios, dirty_bytes, pinned_folios, pinned_bytes;  // pinned: by others than the dirty state
 };
 
@@ -151,7 +151,8 @@ class Cache {
                        Waiting waiting = Waiting::allowed);
 
   // For batch reads and new data.
-  Result<NewFolio> allocate(FolioKey key, uint32_t size, Residence residence, Waiting waiting = Waiting::allowed);
+  Result<NewFolio> allocate(FolioKey key, uint32_t size, Residence residence,
+                            Waiting waiting = Waiting::allowed);
   // A copy of the folio's bytes that nobody else sees, and that stays private (BT-001) or is published.
   Result<NewFolio> clone(const FolioRef& folio, Waiting waiting = Waiting::allowed);
   // Makes it visible. If another was first, that one is returned and the new one dropped. A fill that is

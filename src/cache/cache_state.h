@@ -36,7 +36,7 @@ struct CachedObject : std::enable_shared_from_this<CachedObject> {
   bool queued GUARDED_BY(mutex) = false;
   std::list<std::shared_ptr<CachedObject>>::iterator place;
   bool removed GUARDED_BY(mutex) = false;
-  unsigned writers GUARDED_BY(mutex) = 0;        // in the owner's write_back()
+  unsigned writers GUARDED_BY(mutex) = 0;  // in the owner's write_back()
 };
 
 struct Cache::State : FolioHome {

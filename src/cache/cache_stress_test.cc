@@ -63,7 +63,8 @@ class CacheStress : public ::testing::TestWithParam<Residence> {};
 TEST_P(CacheStress, ReadersWritersInvalidationAndReclaimTogether) {
   VersionStore store;
   std::atomic<int> refused{0};
-  Cache cache({.limit = 24 * folio_size, .overdraft = 16 * folio_size, .dirty_limit = 8 * folio_size, .shards = 4});
+  Cache cache(
+      {.limit = 24 * folio_size, .overdraft = 16 * folio_size, .dirty_limit = 8 * folio_size, .shards = 4});
   const ObjectId object = cache.new_object(store, WriteBackWhen::asked);
   const ObjectId read_only = cache.new_object();
 
@@ -149,10 +150,11 @@ TEST_P(CacheStress, DirtyingAndInvalidatingTheSameFolios) {
       } else if (random() % 8 == 0) {
         std::ignore = cache.write_back(object);
       } else {
-        const auto got = cache.get({object, index}, folio_size, GetParam(), [&](MutableBytes bytes) -> Result<void> {
-          VersionStore::set_version(bytes, 1u << 30);
-          return {};
-        });
+        const auto got =
+            cache.get({object, index}, folio_size, GetParam(), [&](MutableBytes bytes) -> Result<void> {
+              VersionStore::set_version(bytes, 1u << 30);
+              return {};
+            });
         ASSERT_TRUE(got);
         cache.mark_dirty(*got);
       }
@@ -163,6 +165,10 @@ TEST_P(CacheStress, DirtyingAndInvalidatingTheSameFolios) {
   for (auto& thread : threads) thread.join();
   ASSERT_TRUE(cache.write_back(object));
   EXPECT_EQ(cache.statistics().dirty_bytes, 0u);
+  for (uint64_t index = 0; index < 10; ++index) {
+    const FolioRef folio = cache.find({object, index});
+    EXPECT_FALSE(folio && folio.dirty()) << "marked, and nobody knows of it";
+  }
   cache.invalidate(object);
   EXPECT_EQ(cache.statistics().bytes, 0u);
   cache.remove_object(object);

@@ -96,10 +96,12 @@ TEST_F(CacheTest, AFailedFillLeavesNothingAndGivesItsError) {
 
 // CO-008: however far the set-up came.
 TEST_F(CacheTest, AFillThatThrowsLeavesNothing) {
-  EXPECT_THROW(cache_.get(key(1), 4096, mapped, [](MutableBytes) -> Result<void> { throw std::runtime_error("x"); })
-                   .has_value(),
-               std::runtime_error);
-  const auto exhausted = cache_.get(key(1), 4096, mapped, [](MutableBytes) -> Result<void> { throw std::bad_alloc(); });
+  EXPECT_THROW(
+      cache_.get(key(1), 4096, mapped, [](MutableBytes) -> Result<void> { throw std::runtime_error("x"); })
+          .has_value(),
+      std::runtime_error);
+  const auto exhausted =
+      cache_.get(key(1), 4096, mapped, [](MutableBytes) -> Result<void> { throw std::bad_alloc(); });
   EXPECT_TRUE(exhausted.error().is(err::no_memory));
   EXPECT_EQ(cache_.statistics().bytes, 0u);
   EXPECT_TRUE(get(1));
@@ -168,7 +170,9 @@ TEST_F(CacheTest, WithoutWaitingAFillInProgressSaysWouldBlock) {
 
 // CO-018: a fill that would wait says so itself, and nothing is kept of it.
 TEST_F(CacheTest, WithoutWaitingAMissIsWhatItsFillSays) {
-  const auto would_wait = [](MutableBytes) -> Result<void> { return Error(err::would_block, "not in the page cache"); };
+  const auto would_wait = [](MutableBytes) -> Result<void> {
+    return Error(err::would_block, "not in the page cache");
+  };
   EXPECT_TRUE(cache_.get(key(1), 4096, mapped, would_wait, Waiting::refused).error().is(err::would_block));
   EXPECT_FALSE(cache_.find(key(1)));
 }

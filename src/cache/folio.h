@@ -131,7 +131,8 @@ class FolioRef {
   static void destroy(Folio* folio);
   static void refuse_address(const Folio& folio);
   std::byte* address() const {
-    if (folio_->residence != Residence::always_mapped) [[unlikely]] refuse_address(*folio_);
+    if (folio_->residence != Residence::always_mapped) [[unlikely]]
+      refuse_address(*folio_);
     return folio_->memory;
   }
 

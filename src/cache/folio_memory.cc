@@ -33,11 +33,14 @@ constexpr size_t slot_size_of(size_t page_class) {
   return ((page_class - 8) % 4 + 5) << shift << 12;
 }
 static_assert(slot_size_of(page_class_of(9)) == 10 * page_size);
-static_assert(slot_size_of(page_class_of(16)) == 16 * page_size && slot_size_of(page_class_of(17)) == 20 * page_size);
+static_assert(slot_size_of(page_class_of(16)) == 16 * page_size &&
+              slot_size_of(page_class_of(17)) == 20 * page_size);
 static_assert(page_class_of(512) == 31 && slot_size_of(31) == folio_size_max);
 
 // Small classes: 512, 1024, 2048.
-constexpr size_t small_class_of(uint32_t size) { return static_cast<size_t>(std::bit_width((size - 1) >> 9)); }
+constexpr size_t small_class_of(uint32_t size) {
+  return static_cast<size_t>(std::bit_width((size - 1) >> 9));
+}
 constexpr size_t small_size_of(size_t small_class) { return size_t{512} << small_class; }
 static_assert(small_class_of(512) == 0 && small_class_of(1024) == 1 && small_class_of(1536) == 2);
 
@@ -82,8 +85,10 @@ void FolioMemory::free(std::byte* memory, uint32_t size, Residence residence) {
   Pool& pool = pool_of(residence);
   if (protects && residence == Residence::always_mapped) std::memset(memory, 0xdd, size);
   protect(memory, size, residence, Access::none);
-  if (is_small(size, residence)) free_small(pool, small_class_of(size), memory);
-  else free_pages(pool, page_class_of(pages_of(size)), memory);
+  if (is_small(size, residence))
+    free_small(pool, small_class_of(size), memory);
+  else
+    free_pages(pool, page_class_of(pages_of(size)), memory);
 }
 
 void FolioMemory::protect(std::byte* memory, uint32_t size, Residence residence, Access access) {
@@ -99,7 +104,8 @@ bool FolioMemory::add_slab_locked(PageClass& pages, size_t slot_size) {
   pages.warm.reserve(pages.slots + slots);
   pages.cold.reserve(pages.slots + slots);
   pages.slabs.reserve(pages.slabs.size() + 1);
-  void* slab = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* slab =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (slab == MAP_FAILED) return false;
   ::madvise(slab, size, MADV_NOHUGEPAGE);
   pages.slots += slots;

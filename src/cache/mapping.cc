@@ -104,8 +104,10 @@ MappingBase::~MappingBase() {
     newest = !owner_->stack.empty() && owner_->stack.back() == this;
     std::erase(owner_->stack, this);
   }
-  if (foreign) report_misuse(Misuse::released_by_another_thread);
-  else if (!newest) report_misuse(Misuse::released_out_of_order);
+  if (foreign)
+    report_misuse(Misuse::released_by_another_thread);
+  else if (!newest)
+    report_misuse(Misuse::released_out_of_order);
   Folio& mapped = *folio_.folio_;
   const std::scoped_lock lock(protection_lock(mapped));
   uint32_t& count = access_ == Access::write ? mapped.write_mappings : mapped.read_mappings;

@@ -98,7 +98,8 @@ class NoFaultSection {
 
 // Where a fault would be served, or is about to be caused.
 inline void assert_may_fault() {
-  if (NoFaultSection::active()) [[unlikely]] report_misuse(Misuse::faulted_in_no_fault_section);
+  if (NoFaultSection::active()) [[unlikely]]
+    report_misuse(Misuse::faulted_in_no_fault_section);
 }
 
 }  // namespace karst::cache

@@ -46,7 +46,8 @@ uint64_t copy_to_buffers(std::span<const FolioPiece> source, std::span<const iov
   return walk(source, destination,
               [](const FolioPiece& from, uint64_t from_at, const iovec& to, uint64_t to_at, uint64_t length) {
                 const Mapping mapping(from.folio);
-                std::memcpy(bytes_of_buffer(to) + to_at, mapping.bytes().data() + from.offset + from_at, length);
+                std::memcpy(bytes_of_buffer(to) + to_at, mapping.bytes().data() + from.offset + from_at,
+                            length);
               });
 }
 
@@ -54,18 +55,20 @@ uint64_t copy_from_buffers(std::span<const iovec> source, std::span<const FolioP
   return walk(source, destination,
               [](const iovec& from, uint64_t from_at, const FolioPiece& to, uint64_t to_at, uint64_t length) {
                 const MutableMapping mapping(to.folio);
-                std::memcpy(mapping.bytes().data() + to.offset + to_at, bytes_of_buffer(from) + from_at, length);
+                std::memcpy(mapping.bytes().data() + to.offset + to_at, bytes_of_buffer(from) + from_at,
+                            length);
               });
 }
 
 uint64_t copy_between(std::span<const FolioPiece> source, std::span<const FolioPiece> destination) {
-  return walk(source, destination,
-              [](const FolioPiece& from, uint64_t from_at, const FolioPiece& to, uint64_t to_at, uint64_t length) {
-                const Mapping reading(from.folio);
-                const MutableMapping writing(to.folio);
-                std::memcpy(writing.bytes().data() + to.offset + to_at, reading.bytes().data() + from.offset + from_at,
-                            length);
-              });
+  return walk(
+      source, destination,
+      [](const FolioPiece& from, uint64_t from_at, const FolioPiece& to, uint64_t to_at, uint64_t length) {
+        const Mapping reading(from.folio);
+        const MutableMapping writing(to.folio);
+        std::memcpy(writing.bytes().data() + to.offset + to_at,
+                    reading.bytes().data() + from.offset + from_at, length);
+      });
 }
 
 void copy_out(const FolioRef& source, uint32_t offset, MutableBytes destination) {

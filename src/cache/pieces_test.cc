@@ -58,7 +58,8 @@ TEST(Pieces, CopyLikeAFlatBufferWhateverTheSizes) {
     const uint64_t copied = copy_between(source, destination);
     const auto result = flat(destination);
     ASSERT_EQ(copied, std::min(expected.size(), result.size()));
-    ASSERT_TRUE(std::equal(result.begin(), result.begin() + static_cast<ptrdiff_t>(copied), expected.begin()));
+    ASSERT_TRUE(
+        std::equal(result.begin(), result.begin() + static_cast<ptrdiff_t>(copied), expected.begin()));
 
     std::ranges::fill(buffer, std::byte{0x55});
     const uint64_t stored = copy_from_buffers(buffers, destination);

@@ -89,7 +89,8 @@ class alignas(64) Shard {
   size_t evict_locked(size_t bytes, size_t& steps, Victims& victims, size_t& victim_count) REQUIRES(mutex);
 
   // Those of the object with from <= index < to, appended.
-  void collect_locked(ObjectId object, uint64_t from, uint64_t to, std::vector<Folio*>& found) REQUIRES(mutex);
+  void collect_locked(ObjectId object, uint64_t from, uint64_t to, std::vector<Folio*>& found)
+      REQUIRES(mutex);
   template <typename F>
   void for_each_locked(F&& each) REQUIRES(mutex) {
     for (Folio* first : buckets_)

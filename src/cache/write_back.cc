@@ -98,8 +98,10 @@ void Cache::requeue_locked(CachedObject& object) {
   if (object.queued == !object.dirty.empty()) return;
   object.queued = !object.queued;
   MutexLock lock(state_->dirty_queue_mutex);
-  if (object.queued) object.place = state_->dirty_queue.insert(state_->dirty_queue.end(), object.shared_from_this());
-  else state_->dirty_queue.erase(object.place);
+  if (object.queued)
+    object.place = state_->dirty_queue.insert(state_->dirty_queue.end(), object.shared_from_this());
+  else
+    state_->dirty_queue.erase(object.place);
 }
 
 Result<void> Cache::write_back(ObjectId id, uint64_t from, uint64_t to) {
@@ -122,7 +124,8 @@ Result<void> Cache::write_back_object(CachedObject& object, uint64_t from, uint6
       if (object.removed) return {};
       size_t bytes = 0;
       auto entry = object.dirty.lower_bound(next);
-      while (entry != object.dirty.end() && entry->first < to && batch.size() < batch_folios && bytes < batch_bytes) {
+      while (entry != object.dirty.end() && entry->first < to && batch.size() < batch_folios &&
+             bytes < batch_bytes) {
         if (entry->second.writing) {
           if (!batch.empty()) break;
           // Another's write-back may have begun before the latest mark: wait, and look at it again.
@@ -148,7 +151,8 @@ Result<void> Cache::write_back_object(CachedObject& object, uint64_t from, uint6
       MutexLock lock(object.mutex);
       for (const FolioRef& folio : batch) {
         const auto entry = object.dirty.find(folio.key().index);
-        if (entry == object.dirty.end() || !(entry->second.folio == folio)) continue;  // invalidated meanwhile
+        if (entry == object.dirty.end() || !(entry->second.folio == folio))
+          continue;  // invalidated meanwhile
         entry->second.writing = false;
         Folio& done = *folio.folio_;
         if (!written) done.dirty.store(true, std::memory_order_release);

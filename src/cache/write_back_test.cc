@@ -38,7 +38,9 @@ class WriteBackTest : public ::testing::Test {
  protected:
   Store store_;
   int pressure_ = 0;
-  Cache cache_{{.limit = 1 << 20, .overdraft = 64 << 10, .dirty_limit = 256 << 10, .on_pressure = [this] { ++pressure_; }}};
+  Cache cache_{{.limit = 1 << 20, .overdraft = 64 << 10, .dirty_limit = 256 << 10, .on_pressure = [this] {
+                  ++pressure_;
+                }}};
   ObjectId object_ = cache_.new_object(store_);
   ~WriteBackTest() override { cache_.remove_object(object_); }
 
@@ -182,6 +184,28 @@ TEST_F(WriteBackTest, AFolioThatReplacesAnInvalidatedOneWhileThatIsWrittenIsWrit
   ASSERT_TRUE(cache_.write_back(object_));
   EXPECT_TRUE(painted(store_.contents[1], 77));
   EXPECT_EQ(cache_.statistics().dirty_bytes, 0u);
+}
+
+// The window inside invalidate() between taking folios out and dropping what was dirty of them; opened here
+// by an attachment that ends in it.
+TEST_F(WriteBackTest, AFolioMarkedBeforeItsPredecessorIsDroppedIsNotDroppedWithIt) {
+  struct AtEnd : Attachment {
+    explicit AtEnd(std::function<void()> given) : action(std::move(given)) {}
+    ~AtEnd() override { action(); }
+    std::function<void()> action;
+  };
+  dirty(1);
+  get_painted(cache_, object_, 2).attachment<AtEnd>([&] {
+    return std::make_unique<AtEnd>([&] {
+      const FolioRef fresh = get_painted(cache_, object_, 1);
+      paint(fresh.mutable_bytes(), 77);
+      EXPECT_TRUE(cache_.mark_dirty(fresh));
+    });
+  });
+  cache_.invalidate(object_);
+  EXPECT_EQ(cache_.statistics().dirty_bytes, 4096u);
+  ASSERT_TRUE(cache_.write_back(object_));
+  EXPECT_TRUE(painted(store_.contents[1], 77));
 }
 
 TEST_F(WriteBackTest, WritingWaitsForAWriteBackThatStartedBeforeTheLastMark) {

@@ -4,6 +4,8 @@
 #include <CLI/Formatter.hpp>
 #include <clocale>
 #include <csignal>
+#include <cstring>
+#include <string_view>
 
 #include "cli/session.h"
 
@@ -13,6 +15,9 @@ int run(int argc, char** argv) {
   // Names are bytes; UTF-8 is how libarchive is to understand them.
   setlocale(LC_CTYPE, "C.UTF-8");
   signal(SIGPIPE, SIG_IGN);
+
+  // mount(8) runs us under this name for the type fuse.karst.
+  if (argc > 0 && std::string_view(basename(argv[0])) == "mount.fuse.karst") return run_mount_helper(argc, argv);
 
   CLI::App app{"karst: Linux's storage stack in user space", "karst"};
   app.set_version_flag("--version", "karst " KARST_VERSION);
@@ -37,6 +42,10 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_export(btrfs, session);
   add_btrfs_df(btrfs, session);
   add_btrfs_subvolume(btrfs, session);
+  add_btrfs_dump_super(btrfs, session);
+  add_btrfs_dump_tree(btrfs, session);
+  add_btrfs_du(btrfs, session);
+  add_btrfs_mount(btrfs, session);
 }
 
 }  // namespace karst::cli

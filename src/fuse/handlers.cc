@@ -107,10 +107,8 @@ void readlink(fuse_req_t request, fuse_ino_t node) {
   });
 }
 
-void open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+void open(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
   // ENOSYS: opening always succeeds, keeps the cache, and need not be asked for again (since Linux 3.15).
-  file->keep_cache = 1;
-  static_cast<void>(file);
   fuse_reply_err(request, ENOSYS);
 }
 

@@ -15,6 +15,8 @@
 #include <climits>
 #include <cstdarg>
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "fuse/statfs.h"
@@ -92,6 +94,15 @@ std::string escaped(std::string_view value) {
   return text;
 }
 
+std::string mountinfo_escaped(std::string_view path) {
+  std::string text;
+  for (char c : path) {
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') text += fmt::format("\\{:03o}", c);
+    else text.push_back(c);
+  }
+  return text;
+}
+
 std::string libfuse_options(const std::string& source, const MountOptions& options, bool check_permissions) {
   std::string text = fmt::format("ro,fsname={},subtype={},max_read={}", escaped(options.fsname.value_or(source)),
                                  escaped(options.subtype), View::read_size_max);
@@ -99,6 +110,24 @@ std::string libfuse_options(const std::string& source, const MountOptions& optio
   if (check_permissions) text += ",default_permissions";
   for (const std::string& flag : options.kernel_flags) text += "," + flag;
   return text;
+}
+
+// The kernel reads 128 KiB ahead on a FUSE mount, and 4 MiB on its own btrfs. Reading a large file that is not
+// cached was a quarter faster with the latter. Only root may set it, in sysfs; where that fails, reading is
+// merely slower.
+void raise_readahead(const std::string& mountpoint) {
+  constexpr std::string_view kilobytes = "4096";
+  // The device number, without asking the file system, which does not answer yet.
+  // Source: proc_pid_mountinfo(5): id, parent, major:minor, root, mountpoint where a space is \\040
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string device;
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream fields(line);
+    std::string id, parent, number, root, where;
+    if (fields >> id >> parent >> number >> root >> where && where == mountinfo_escaped(mountpoint)) device = number;
+  }
+  if (device.empty()) return;
+  std::ofstream("/sys/class/bdi/" + device + "/read_ahead_kb") << kilobytes;
 }
 
 bool checks_permissions(const MountOptions& options) { return options.default_permissions || options.allow_other; }
@@ -141,6 +170,7 @@ Result<void> Server::mount(const std::string& source, const MountOptions& option
     return Error::make(err::not_mounted, "cannot mount on '{}'{}{}", mountpoint_, said.empty() ? "" : ": ", said);
   }
   mounted_ = true;
+  raise_readahead(mountpoint_);
   return {};
 }
 

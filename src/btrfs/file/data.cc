@@ -14,6 +14,13 @@ uint64_t round_down(uint64_t value, uint64_t unit) { return value / unit * unit;
 uint64_t round_up(uint64_t value, uint64_t unit) { return round_down(value + unit - 1, unit); }
 void zero(MutableBytes bytes) { std::fill(bytes.begin(), bytes.end(), std::byte{}); }
 
+// What `whole` has from `from` on; zeroes beyond its end.
+void copy_part(Bytes whole, uint64_t from, MutableBytes destination) {
+  size_t have = whole.size() > from ? std::min<size_t>(whole.size() - from, destination.size()) : 0;
+  std::copy_n(whole.data() + std::min<uint64_t>(from, whole.size()), have, destination.data());
+  zero(destination.subspan(have));
+}
+
 Error extent_error(const FileRange& range, std::string what) {
   return Error(karst::err::corrupt, std::move(what)).at("file offset", range.offset).at("extent", range.disk_bytenr);
 }
@@ -106,13 +113,11 @@ Result<void> DataReader::read_inline(const FileRange& range, uint64_t from, Muta
   if (range.compression != Compression::none) {
     if (range.ram_bytes > compressed_extent_max)
       return extent_error(range, "inline extent claims to be too large").at("ram_bytes", range.ram_bytes);
-    inline_.resize(range.ram_bytes);
-    TRY(decompressor_.decompress_inline(range.compression, bytes, inline_, fs_.geometry().sectorsize));
-    bytes = inline_;
+    plain_.resize(range.ram_bytes);
+    TRY(decompressor_.decompress_inline(range.compression, bytes, plain_, fs_.geometry().sectorsize));
+    bytes = plain_;
   }
-  size_t have = bytes.size() > skip ? std::min<size_t>(bytes.size() - skip, destination.size()) : 0;
-  std::copy_n(bytes.data() + std::min<uint64_t>(skip, bytes.size()), have, destination.data());
-  zero(destination.subspan(have));
+  copy_part(bytes, skip, destination);
   return {};
 }
 
@@ -271,6 +276,13 @@ Result<void> DataReader::deliver_compressed(Piece& piece) {
     TRY(decompressor_.decompress(range.compression, piece.raw, piece.destination, sector));
     return {};
   }
+  if (piece.destination.size() == range.length) {
+    // All that the file has of the extent, as at its end: nobody will ask for the rest.
+    plain_.resize(range.ram_bytes);
+    TRY(decompressor_.decompress(range.compression, piece.raw, plain_, sector));
+    copy_part(plain_, from, piece.destination);
+    return {};
+  }
   // Only a part is wanted: the rest will be asked for soon, so the whole extent goes into the cache.
   auto fill = [&](MutableBytes whole) -> Result<void> {
     TRY(decompressor_.decompress(range.compression, piece.raw, whole, sector));
@@ -279,10 +291,7 @@ Result<void> DataReader::deliver_compressed(Piece& piece) {
   auto folio = TRY(shared_.cache().get(shared_.key(range.disk_bytenr), range.ram_bytes, cache::Residence::on_demand, fill));
   if (copy_cached(range, piece.file_offset, piece.destination)) return {};
   cache::Mapping mapping(folio);
-  Bytes whole = mapping.bytes();
-  size_t have = whole.size() > from ? std::min<size_t>(whole.size() - from, piece.destination.size()) : 0;
-  std::copy_n(whole.data() + std::min<uint64_t>(from, whole.size()), have, piece.destination.data());
-  zero(piece.destination.subspan(have));
+  copy_part(mapping.bytes(), from, piece.destination);
   return {};
 }
 
@@ -291,10 +300,7 @@ bool DataReader::copy_cached(const FileRange& range, uint64_t from, MutableBytes
   if (!folio || folio.size() != range.ram_bytes) return false;
   uint64_t skip = range.extent_offset + (from - range.offset);
   cache::Mapping mapping(folio);
-  Bytes whole = mapping.bytes();
-  size_t have = whole.size() > skip ? std::min<size_t>(whole.size() - skip, destination.size()) : 0;
-  std::copy_n(whole.data() + std::min<uint64_t>(skip, whole.size()), have, destination.data());
-  zero(destination.subspan(have));
+  copy_part(mapping.bytes(), skip, destination);
   return true;
 }
 
@@ -327,9 +333,12 @@ Result<void> DataReader::will_read(const Tree& tree, const Attributes& file, uin
   const uint64_t end = length > file.size || offset > file.size - length ? file.size : offset + length;
   for (auto range = TRY(walker.seek(offset)); range && range->offset < end; range = TRY(walker.next())) {
     if (range->kind != RangeKind::data) continue;
-    bool whole = range->compression != Compression::none;
-    uint64_t skip = whole ? 0 : range->extent_offset;
-    fs_.volume().will_read(Logical(range->disk_bytenr + skip), whole ? range->disk_num_bytes : range->length);
+    if (range->compression != Compression::none) {
+      fs_.volume().will_read(Logical(range->disk_bytenr), std::min<uint64_t>(range->disk_num_bytes, compressed_extent_max));
+      continue;
+    }
+    uint64_t from = std::max(range->offset, offset), to = std::min(range->end(), end);
+    fs_.volume().will_read(Logical(range->disk_bytenr + range->extent_offset + (from - range->offset)), to - from);
   }
   return {};
 }

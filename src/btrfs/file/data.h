@@ -108,7 +108,7 @@ class DataReader {
   std::vector<Volume::ReadRequest> requests_;
   std::vector<std::byte> scratch_;  // raw bytes of compressed and unaligned pieces
   size_t scratch_used_ = 0;
-  std::vector<std::byte> inline_;  // an inline extent, decompressed
+  std::vector<std::byte> plain_;  // an extent, decompressed
 };
 
 }  // namespace karst::btrfs

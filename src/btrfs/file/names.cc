@@ -1,6 +1,8 @@
 #include "btrfs/file/names.h"
 
+#include <bit>
 #include <optional>
+#include <vector>
 
 namespace karst::btrfs {
 namespace {
@@ -32,9 +34,12 @@ Result<void> for_each_link(Cursor& cursor, uint64_t inode, FunctionRef<Result<vo
 }
 
 Result<std::string> path_in_subvolume(Cursor& cursor, uint64_t inode) {
-  constexpr size_t longest = 1 << 20;  // of a path that does not loop; far above PATH_MAX
-  std::string path;
-  while (inode != id::first_free) {
+  std::vector<std::string> names;  // innermost first
+  // A loop comes back to the inode noted last, which is one of the loop at some time (Brent).
+  uint64_t noted = 0;
+  for (size_t steps = 0; inode != id::first_free; ++steps) {
+    if (inode == noted) return Error(karst::err::corrupt, "directories contain each other").at("inode", inode);
+    if (std::has_single_bit(steps)) noted = inode;
     std::optional<uint64_t> parent;
     std::string name;
     auto first = [&](const Link& link) -> Result<void> {
@@ -46,9 +51,13 @@ Result<std::string> path_in_subvolume(Cursor& cursor, uint64_t inode) {
     };
     TRY(for_each_link(cursor, inode, first));
     if (!parent) return Error(karst::err::corrupt, "inode has no name").at("inode", inode);
-    path = path.empty() ? name : name + "/" + path;
-    if (path.size() > longest) return Error(karst::err::corrupt, "directories contain each other").at("inode", inode);
+    names.push_back(std::move(name));
     inode = *parent;
+  }
+  std::string path;
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (!path.empty()) path += '/';
+    path += *name;
   }
   return path;
 }

@@ -8,14 +8,10 @@ uint32_t inline_ref_size(ItemType type) {
   switch (type) {
     case ItemType::tree_block_ref:
     case ItemType::shared_block_ref:
-    case ItemType::extent_owner_ref:
-      return sizeof(InlineRef);
-    case ItemType::shared_data_ref:
-      return sizeof(InlineRef) + sizeof(SharedDataRef);
-    case ItemType::extent_data_ref:
-      return sizeof(uint8_t) + sizeof(ExtentDataRef);
-    default:
-      return 0;
+    case ItemType::extent_owner_ref: return sizeof(InlineRef);
+    case ItemType::shared_data_ref: return sizeof(InlineRef) + sizeof(SharedDataRef);
+    case ItemType::extent_data_ref: return sizeof(uint8_t) + sizeof(ExtentDataRef);
+    default: return 0;
   }
 }
 

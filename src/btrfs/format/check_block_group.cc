@@ -18,8 +18,7 @@ Result<void> check_flags(const ItemView& item, uint64_t flags) {
     case block_group::data:
     case block_group::metadata:
     case block_group::system:
-    case block_group::data | block_group::metadata:
-      return {};
+    case block_group::data | block_group::metadata: return {};
     default:
       return invalid_item(kind, item, "invalid type of a block group",
                           "DATA, METADATA, SYSTEM or DATA|METADATA", fmt::format("0x{:x}", flags));

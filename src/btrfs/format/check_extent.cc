@@ -114,12 +114,8 @@ Result<void> check_extent_item(const ItemView& item, LeafCheck& state) {
   TRY(check_generation(kind, item, "extent of a future transaction", extent->generation));
   uint64_t flags = extent->flags, start = sizeof(ExtentItem);
   switch (flags & (extent_flag::data | extent_flag::tree_block)) {
-    case extent_flag::data:
-      TRY(check_data_extent(item, flags));
-      break;
-    case extent_flag::tree_block:
-      start = TRY(check_tree_block_extent(item));
-      break;
+    case extent_flag::data: TRY(check_data_extent(item, flags)); break;
+    case extent_flag::tree_block: start = TRY(check_tree_block_extent(item)); break;
     default:
       return invalid_item(kind, item, "extent of no kind or of both", "either DATA or TREE_BLOCK",
                           fmt::format("0x{:x}", flags));

@@ -21,10 +21,8 @@ constexpr bool is_valid_type(uint32_t mode) {
     case block:
     case regular:
     case symlink:
-    case socket:
-      return true;
-    default:
-      return false;
+    case socket: return true;
+    default: return false;
   }
 }
 

@@ -25,29 +25,20 @@ void print_dev_stats(const ItemView& item, Facts& facts) {
 
 std::string replace_mode_text(uint64_t mode) {
   switch (mode) {
-    case 0:
-      return "ALWAYS";
-    case 1:
-      return "AVOID";
-    default:
-      return fmt::format("unknown({})", mode);
+    case 0: return "ALWAYS";
+    case 1: return "AVOID";
+    default: return fmt::format("unknown({})", mode);
   }
 }
 
 std::string replace_state_text(uint64_t state) {
   switch (state) {
-    case 0:
-      return "NEVER_STARTED";
-    case 1:
-      return "STARTED";
-    case 2:
-      return "FINISHED";
-    case 3:
-      return "CANCELED";
-    case 4:
-      return "SUSPENDED";
-    default:
-      return fmt::format("unknown({})", state);
+    case 0: return "NEVER_STARTED";
+    case 1: return "STARTED";
+    case 2: return "FINISHED";
+    case 3: return "CANCELED";
+    case 4: return "SUSPENDED";
+    default: return fmt::format("unknown({})", state);
   }
 }
 

@@ -6,24 +6,15 @@ namespace {
 
 std::string type_text(uint8_t type) {
   switch (FileType(type)) {
-    case FileType::regular:
-      return "FILE";
-    case FileType::directory:
-      return "DIR";
-    case FileType::character:
-      return "CHRDEV";
-    case FileType::block:
-      return "BLKDEV";
-    case FileType::fifo:
-      return "FIFO";
-    case FileType::socket:
-      return "SOCK";
-    case FileType::symlink:
-      return "SYMLINK";
-    case FileType::xattr:
-      return "XATTR";
-    default:
-      return fmt::format("DIR_ITEM.{}", type);
+    case FileType::regular: return "FILE";
+    case FileType::directory: return "DIR";
+    case FileType::character: return "CHRDEV";
+    case FileType::block: return "BLKDEV";
+    case FileType::fifo: return "FIFO";
+    case FileType::socket: return "SOCK";
+    case FileType::symlink: return "SYMLINK";
+    case FileType::xattr: return "XATTR";
+    default: return fmt::format("DIR_ITEM.{}", type);
   }
 }
 

@@ -41,9 +41,7 @@ void print_reference(const InlineReference& ref, Facts facts) {
       facts.print("shared data backref parent {} count {}\n", fact("parent", ref.offset),
                   fact("count", ref.count));
       return;
-    default:
-      facts.print("textent owner root {}\n", fact("root", ref.root));
-      return;
+    default: facts.print("textent owner root {}\n", fact("root", ref.root)); return;
   }
 }
 

@@ -6,26 +6,19 @@ namespace {
 
 const char* type_text(uint8_t type) {
   switch (FileExtentType(type)) {
-    case FileExtentType::inline_data:
-      return "inline";
-    case FileExtentType::regular:
-      return "regular";
-    case FileExtentType::prealloc:
-      return "prealloc";
+    case FileExtentType::inline_data: return "inline";
+    case FileExtentType::regular: return "regular";
+    case FileExtentType::prealloc: return "prealloc";
   }
   return "unknown";
 }
 
 std::string compression_text(uint8_t compression) {
   switch (Compression(compression)) {
-    case Compression::none:
-      return "none";
-    case Compression::zlib:
-      return "zlib";
-    case Compression::lzo:
-      return "lzo";
-    case Compression::zstd:
-      return "zstd";
+    case Compression::none: return "none";
+    case Compression::zlib: return "zlib";
+    case Compression::lzo: return "lzo";
+    case Compression::zstd: return "zstd";
   }
   return fmt::format("UNKNOWN.{}", compression);
 }

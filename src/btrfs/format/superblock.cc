@@ -134,14 +134,10 @@ Result<void> check_checksum(const Superblock& super) {
 
 Result<ChecksumType> checksum_type_of(uint16_t csum_type) {
   switch (csum_type) {
-    case 0:
-      return ChecksumType::crc32c;
-    case 1:
-      return ChecksumType::xxhash64;
-    case 2:
-      return ChecksumType::sha256;
-    case 3:
-      return ChecksumType::blake2b_256;
+    case 0: return ChecksumType::crc32c;
+    case 1: return ChecksumType::xxhash64;
+    case 2: return ChecksumType::sha256;
+    case 3: return ChecksumType::blake2b_256;
     default:
       return Error::make(err::super_unsupported, "checksum algorithm not supported: {}", csum_type)
           .at("field", "csum_type");
@@ -184,6 +180,7 @@ Result<void> check_superblock(const Superblock& super, uint64_t offset) {
 }
 
 Result<std::vector<SystemChunk>> system_chunks(const Superblock& super) {
+  TRY(check_sizes(super));  // chunks are measured in sectors
   const Geometry geometry = geometry_of(super);
   Bytes array = std::as_bytes(std::span(super.sys_chunk_array));
   if (super.sys_chunk_array_size > array.size())

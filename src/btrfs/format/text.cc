@@ -36,36 +36,16 @@ size_t utf8_length(std::string_view text) {
 void append_escaped(std::string& out, std::string_view bytes) {
   for (char c : bytes) {
     switch (c) {
-      case '\a':
-        out += "\\a";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\033':
-        out += "\\e";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '\v':
-        out += "\\v";
-        break;
-      case ' ':
-        out += "\\ ";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
+      case '\a': out += "\\a"; break;
+      case '\b': out += "\\b"; break;
+      case '\033': out += "\\e"; break;
+      case '\f': out += "\\f"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      case '\v': out += "\\v"; break;
+      case ' ': out += "\\ "; break;
+      case '\\': out += "\\\\"; break;
       default:
         if (c > ' ' && c < '\177')
           out += c;

@@ -79,9 +79,11 @@ class Exporter {
   Result<void> submit_batch();
   Result<void> submit(uint64_t weight, OrderedQueue<Part>::Work work);
   Result<bool> write_next();
-  Result<bool> find_data(PlannedEntry& entry);
+  Result<bool> find_data(PlannedEntry& entry, FunctionRef<uint64_t(const FileRange&)> length_of);
+  uint64_t readable_length(const FileRange& range) const;
 
   // In tasks.
+  void announce_batch(std::vector<PlannedEntry>& entries);
   Result<Part> make_batch(std::vector<PlannedEntry> entries);
   Result<Part> make_header(PlannedEntry entry);
   Result<Part> make_piece(const PlannedEntry& entry, uint64_t offset, uint64_t length, size_t padding);
@@ -198,32 +200,58 @@ Result<void> Exporter::submit_batch() {
   return submit(weight, [this, entries = std::move(entries)]() mutable { return make_batch(std::move(entries)); });
 }
 
-// Lists what is not a hole; whether the file has holes at all.
-Result<bool> Exporter::find_data(PlannedEntry& entry) {
+// How much of an extent it makes sense to try to read. Sizes are claims of the image: without this, a file
+// with one extent of 8 EiB would be read for years, in vain.
+uint64_t Exporter::readable_length(const FileRange& range) const {
+  if (range.kind != RangeKind::data) return range.length;
+  const Volume& volume = fs_.volume();
+  const bool compressed = range.compression != Compression::none;
+  const uint64_t whole = compressed ? range.ram_bytes : range.disk_num_bytes;
+  if (range.extent_offset > whole || range.length > whole - range.extent_offset) return 0;
+  if (!compressed) return volume.reachable_length(Logical(range.disk_bytenr + range.extent_offset), range.length);
+  bool all = volume.reachable_length(Logical(range.disk_bytenr), range.disk_num_bytes) == range.disk_num_bytes;
+  return all ? range.length : 0;
+}
+
+// Lists what is not a hole, as far as length_of() says of each range; whether the file has holes at all.
+Result<bool> Exporter::find_data(PlannedEntry& entry, FunctionRef<uint64_t(const FileRange&)> length_of) {
   Cursor cursor(TRY(fs_.tree(entry.id.subvolume)));
   const Attributes& file = entry.tar.attributes;
   ExtentWalker walker(cursor, file.inode, file.size, fs_.geometry().sectorsize);
   bool holes = false;
   auto& data = entry.tar.data;
   for (auto range = TRY(walker.seek(0)); range; range = TRY(walker.next())) {
-    if (range->reads_as_zeroes()) holes = true;
-    else if (!data.empty() && data.back().first + data.back().second == range->offset) data.back().second += range->length;
-    else data.emplace_back(range->offset, range->length);
+    const uint64_t length = range->reads_as_zeroes() ? 0 : length_of(*range);
+    if (length < range->length) holes = true;
+    if (length == 0) continue;
+    if (!data.empty() && data.back().first + data.back().second == range->offset) data.back().second += length;
+    else data.emplace_back(range->offset, length);
   }
   return holes;
 }
 
 Result<void> Exporter::plan_large(PlannedEntry entry) {
   TRY(submit_batch());
-  auto holes = find_data(entry);
+  const uint64_t size = entry.tar.attributes.size;
+  auto holes = find_data(entry, [&](const FileRange& range) {
+    uint64_t length = readable_length(range);
+    if (length < range.length) {
+      Error error = Error(karst::err::corrupt, "file extent reaches outside the devices or its disk extent")
+                        .at("offset", range.offset + length)
+                        .at("length", range.length - length)
+                        .at("extent", range.disk_bytenr);
+      report(entry.tar.path, error, "a range of a file cannot be read and is a hole in the archive");
+      ++report_.errors;
+    }
+    return length;
+  });
   if (!holes) {
-    // Whether it has holes is not known; what cannot be read will be found when it is.
     report(entry.tar.path, holes.error(), "a file's extents cannot be listed");
     ++report_.errors;
-    entry.tar.data.clear();
   }
-  entry.tar.sparse = holes && *holes;
-  const uint64_t size = entry.tar.attributes.size;
+  // Where the list ends early, the rest is tried to be read, if there can be that much.
+  const bool listed = holes.has_value();
+  entry.tar.sparse = listed ? *holes : size > fs_.volume().device_bytes();
   if (!entry.tar.sparse) entry.tar.data = {{0, size}};
   uint64_t contents = 0;
   for (auto [offset, length] : entry.tar.data) contents += length;
@@ -232,10 +260,12 @@ Result<void> Exporter::plan_large(PlannedEntry entry) {
   TRY(submit(entry_weight + data.size() * 64,
              [this, entry = std::move(entry)]() mutable { return make_header(std::move(entry)); }));
   uint64_t done = 0;
+  auto ahead = fs_.tree(shared->id.subvolume);
   for (auto [offset, length] : data) {
     for (uint64_t at = 0; at < length;) {
       uint64_t some = std::min(piece_size - (offset + at) % piece_size, length - at);
       done += some;
+      if (ahead) (void)threads_.get().reader.will_read(*ahead, shared->tar.attributes, offset + at, some);
       size_t padding = done == contents ? contents_padding(contents) : 0;
       TRY(submit(some, [this, shared, from = offset + at, some, padding] { return make_piece(*shared, from, some, padding); }));
       at += some;
@@ -287,8 +317,33 @@ Result<void> Exporter::read_contents(ThreadState& thread, const PlannedEntry& en
   return {};
 }
 
+// Lists the extents of a batch's files, and tells the devices to read them all before the first is waited for.
+void Exporter::announce_batch(std::vector<PlannedEntry>& entries) {
+  std::vector<std::pair<uint64_t, uint64_t>> soon;  // logical address, length
+  for (PlannedEntry& entry : entries) {
+    if (!entry.plain_size) continue;
+    auto holes = find_data(entry, [&](const FileRange& range) {
+      const bool whole = range.compression != Compression::none;
+      if (range.kind == RangeKind::data)
+        soon.emplace_back(range.disk_bytenr + (whole ? 0 : range.extent_offset), whole ? range.disk_num_bytes : range.length);
+      return range.length;
+    });
+    entry.tar.sparse = holes && *holes;
+  }
+  std::sort(soon.begin(), soon.end());
+  for (size_t i = 0; i < soon.size();) {
+    auto [start, length] = soon[i];
+    // Files made together lie together; the end of one's last sector is the start of the next.
+    const uint64_t gap = fs_.geometry().sectorsize;
+    for (++i; i < soon.size() && soon[i].first - start <= length + gap && length < piece_size; ++i)
+      length = std::max(length, soon[i].first - start + std::min(soon[i].second, piece_size));
+    fs_.volume().will_read(Logical(start), std::min(length, 2 * piece_size));
+  }
+}
+
 Result<Part> Exporter::make_batch(std::vector<PlannedEntry> entries) {
   Part part;
+  announce_batch(entries);
   TarWriter writer(part.buffers);
   size_t used = 0;
   for (PlannedEntry& entry : entries) {
@@ -297,8 +352,6 @@ Result<Part> Exporter::make_batch(std::vector<PlannedEntry> entries) {
     if (outcome) outcome = complete(thread, entry);
     MutableBytes contents;
     if (outcome && entry.plain_size) {
-      auto holes = find_data(entry);
-      entry.tar.sparse = holes && *holes;
       if (!part.contents) part.contents = buffers_.take();
       size_t size = entry.tar.attributes.size;
       MutableBytes room = MutableBytes(part.contents.get(), BufferPool::size).subspan(used);

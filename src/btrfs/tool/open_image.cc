@@ -33,6 +33,11 @@ Result<std::unique_ptr<Image>> Image::open(const ImageOptions& options, cache::C
   std::vector<std::unique_ptr<block::Device>> devices;
   for (const std::string& name : options.devices)
     devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
+  return open_on(std::move(devices), options, cache, log);
+}
+
+Result<std::unique_ptr<Image>> Image::open_on(std::vector<std::unique_ptr<block::Device>> devices,
+                                              const ImageOptions& options, cache::Cache& cache, const Logger& log) {
   auto fs = TRY(Filesystem::open(std::move(devices), options.open, cache, log));
   if (!options.allow_missing && !fs->missing_devices().empty())
     return Error(err::device_missing, "member devices are missing; use -o degraded to go on without them")

@@ -25,6 +25,9 @@ class Image {
  public:
   // The cache must outlive the image.
   static Result<std::unique_ptr<Image>> open(const ImageOptions& options, cache::Cache& cache, const Logger& log);
+  // The same on devices that are open already; options.devices is not used.
+  static Result<std::unique_ptr<Image>> open_on(std::vector<std::unique_ptr<block::Device>> devices,
+                                                const ImageOptions& options, cache::Cache& cache, const Logger& log);
 
   const Filesystem& fs() const { return *fs_; }
   DataCache& data() const { return *data_; }

@@ -14,6 +14,7 @@ Result<std::optional<WalkEntry>> Walker::next() {
   if (!started_) {
     started_ = true;
     subvolumes_.insert(start_.id.subvolume);
+    entry_points_.insert(start_.id);
     if (start_.attributes.is_directory() && !start_.id.is_empty_subvolume()) pending_ = Frame{start_.id, 0, 0};
     return std::optional(WalkEntry{path_, path_, start_.id, start_.parent, start_.attributes, false});
   }
@@ -85,24 +86,28 @@ Result<std::optional<WalkEntry>> Walker::advance() {
   bool enterable = found.attributes.is_directory() && !found.id.is_empty_subvolume() && options_.recurse &&
                    (!found.is_subvolume || options_.cross_subvolumes);
   if (!enterable) return std::optional(found);
-  TRY(may_enter(found));
+  TRY(may_enter(found, entry->index));
   pending_ = Frame{found.id, 0, path_.size()};
   return std::optional(found);
 }
 
-Result<void> Walker::may_enter(const WalkEntry& entry) {
+Result<void> Walker::may_enter(const WalkEntry& entry, uint64_t index) {
   if (entry.is_subvolume) {
+    entry_points_.insert(entry.id);
     if (subvolumes_.insert(entry.id.subvolume).second) return {};
     return Error(err::directory_loop, "subvolume is linked more than once").at("subvolume", entry.id.subvolume);
   }
+  if (entry_points_.contains(entry.id))
+    return Error(err::directory_loop, "directory contains itself").at("inode", entry.id.inode);
   size_t links = 0;
-  bool ours = false;
+  bool ours = false, same_index = false;
   TRY(for_each_link(inodes_, entry.id.inode, [&](const Link& link) -> Result<void> {
     ++links;
     ours = ours || (link.parent == entry.parent.inode && link.name == entry.name);
+    same_index = link.index == index;
     return {};
   }));
-  if (links == 1 && ours) return {};
+  if (links == 1 && ours && (same_index || other_indexes_.insert(entry.id).second)) return {};
   return Error(err::directory_loop, "directory does not name the one it is in as its only parent")
       .at("inode", entry.id.inode)
       .at("links", links);

@@ -1,8 +1,11 @@
 // Walking a directory tree from a start, parents before children, entries in the order of their creation.
 //
-// Memory is bounded by the depth, not by the size of directories. A directory is entered only if it names the
-// one it was found in as its only parent, and a subvolume only once: so no image, however broken, makes the
-// walk endless, or longer than its number of names.
+// Memory is bounded by the depth, not by the size of directories. No image, however broken, makes the walk
+// endless, or longer than its number of names:
+//   - a subvolume is entered once
+//   - a directory is entered only if it names the one it was found in as its only parent, under that name and
+//     index; where only the index differs, once
+//   - the start and the roots of subvolumes, which were entered for another reason, are not entered so
 #pragma once
 #include <optional>
 #include <string>
@@ -49,7 +52,7 @@ class Walker {
   };
   Result<std::optional<WalkEntry>> advance();
   Result<void> enter(const Frame& frame);
-  Result<void> may_enter(const WalkEntry& entry);
+  Result<void> may_enter(const WalkEntry& entry, uint64_t index);
   void leave();
 
   const Filesystem& fs_;
@@ -63,7 +66,9 @@ class Walker {
   std::optional<DirectoryLister> lister_;
   bool listing_ = false;          // lister_ is in the innermost frame's directory
   Cursor inodes_;
-  std::unordered_set<uint64_t> subvolumes_;  // entered so far
+  std::unordered_set<uint64_t> subvolumes_;    // entered so far
+  std::unordered_set<InodeId> entry_points_;   // the start, and the roots of those subvolumes
+  std::unordered_set<InodeId> other_indexes_;  // directories entered although their index is another
 };
 
 }  // namespace karst::btrfs

@@ -19,6 +19,8 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr
   BlockPointer chunk_root{Logical(super.chunk_root.value()), super.chunk_root_generation, super.chunk_root_level, id::chunk_tree, {}};
   BlockPointer root{Logical(super.root.value()), super.generation, super.root_level, id::root_tree, {}};
   if (options.backup_root) {
+    if (*options.backup_root < 0 || *options.backup_root >= backup_root_count)
+      return Error(karst::err::invalid, "no such backup root").expected(fmt::format("0 to {}", backup_root_count - 1), *options.backup_root);
     const RootBackup& backup = super.super_roots[*options.backup_root];
     if (backup.tree_root == 0)
       return Error(karst::err::invalid, "this backup root was never written").at("backup", *options.backup_root);

@@ -22,7 +22,8 @@ struct Run {
 
 Run run_of(const StoredItem& item, const Geometry& geometry) {
   uint64_t sectors = item.data.size() / geometry.checksum_size;
-  return {item.key.offset, item.key.offset + sectors * geometry.sectorsize, {item.data.begin(), item.data.end()}};
+  return {
+      item.key.offset, item.key.offset + sectors * geometry.sectorsize, {item.data.begin(), item.data.end()}};
 }
 
 // The first item that has checksums at or after `start`.
@@ -43,8 +44,10 @@ Result<void> erase_checksums(ItemStore& items, uint64_t start, uint64_t end, con
   for (;;) {
     auto run = TRY(run_from(items, start, geometry));
     if (!run || run->start >= end) return {};
-    if (run->start < start) TRY(items.replace(checksum_key(run->start), run->part(run->start, start, geometry)));
-    else TRY(items.erase(checksum_key(run->start)));
+    if (run->start < start)
+      TRY(items.replace(checksum_key(run->start), run->part(run->start, start, geometry)));
+    else
+      TRY(items.erase(checksum_key(run->start)));
     if (run->end > end) {
       TRY(items.insert(checksum_key(end), run->part(end, run->end, geometry)));
       return {};

@@ -16,7 +16,9 @@ struct Piece {
   bool allocated() const { return is_inline || extent.disk_bytenr != 0; }
 };
 
-Error too_short(const Key& key) { return Error(karst::err::corrupt, "file extent item is too short").at("key", key); }
+Error too_short(const Key& key) {
+  return Error(karst::err::corrupt, "file extent item is too short").at("key", key);
+}
 
 Result<Piece> decode(const StoredItem& item) {
   const auto* head = overlay<FileExtentHead>(item.data);
@@ -49,7 +51,7 @@ Result<void> insert_tail(ItemStore& items, uint64_t inode, const Piece& piece, u
 
 Result<void> cut(ItemStore& items, uint64_t inode, const Piece& piece, uint64_t start, uint64_t end) {
   Key key = file_extent_key(inode, piece.offset);
-  bool keeps_head = piece.offset < start, keeps_tail = piece.end() > end;
+  bool keeps_head = piece.offset<start, keeps_tail = piece.end()> end;
   if (piece.is_inline && (keeps_head || keeps_tail))
     return Error(karst::err::corrupt, "part of an inline extent would be dropped").at("key", key);
   if (keeps_head) {

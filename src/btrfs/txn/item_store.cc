@@ -3,6 +3,10 @@
 #include "btrfs/format/header.h"
 
 namespace karst::btrfs {
+namespace err {
+const ErrorKind item_conflict{"item-conflict", &karst::err::corrupt, EUCLEAN};
+}
+
 namespace {
 
 Tree without_overlay(Tree tree) {
@@ -54,21 +58,23 @@ Result<std::optional<StoredItem>> OverlayStore::find(const Key& key) {
 }
 
 Result<void> OverlayStore::insert(const Key& key, Bytes data) {
-  if (TRY(find(key))) return Error(karst::err::exists, "there is such an item already").at("key", key);
+  if (TRY(find(key))) return Error(err::item_conflict, "there is such an item already").at("key", key);
   overlay_->insert_or_assign(key, std::vector(data.begin(), data.end()));
   return {};
 }
 
 Result<void> OverlayStore::replace(const Key& key, Bytes data) {
-  if (!TRY(find(key))) return Error(karst::err::not_found, "no such item").at("key", key);
+  if (!TRY(find(key))) return Error(err::item_conflict, "no such item").at("key", key);
   overlay_->insert_or_assign(key, std::vector(data.begin(), data.end()));
   return {};
 }
 
 Result<void> OverlayStore::erase(const Key& key) {
-  if (!TRY(find(key))) return Error(karst::err::not_found, "no such item").at("key", key);
-  if (TRY(base_.find(key))) overlay_->insert_or_assign(key, std::nullopt);
-  else overlay_->erase(key);
+  if (!TRY(find(key))) return Error(err::item_conflict, "no such item").at("key", key);
+  if (TRY(base_.find(key)))
+    overlay_->insert_or_assign(key, std::nullopt);
+  else
+    overlay_->erase(key);
   return {};
 }
 

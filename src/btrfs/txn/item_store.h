@@ -1,8 +1,8 @@
 // Items in key order that can be changed: what a log is replayed into.
 //
-// The replay knows its trees only through these two interfaces. Here they are a tree's blocks, and a tree with
-// an overlay that collects the changes; for a transaction that writes they will be the tree itself.
-// Not thread-safe.
+// The replay knows its trees only through these two interfaces. Here they are a tree's blocks, and a tree
+// with an overlay that collects the changes; for a transaction that writes they will be the tree itself. Not
+// thread-safe.
 #pragma once
 #include <memory>
 #include <optional>
@@ -10,6 +10,11 @@
 #include "btrfs/tree/tree.h"
 
 namespace karst::btrfs {
+
+namespace err {
+extern const ErrorKind
+    item_conflict;  // child of corrupt: an item to insert is there, or one to change is not
+}
 
 // One item. Its data is borrowed until the reader or store is used again.
 struct StoredItem {
@@ -30,9 +35,9 @@ class ItemReader {
 
 class ItemStore : public ItemReader {
  public:
-  // The data may not be borrowed from the store. err::exists if there is such an item.
+  // item_conflict if there is such an item, or for the next two if there is none: whoever changes items has
+  // looked at them, so trees contradict each other then. The data may not be borrowed from the store.
   virtual Result<void> insert(const Key& key, Bytes data) = 0;
-  // err::not_found if there is no such item.
   virtual Result<void> replace(const Key& key, Bytes data) = 0;
   virtual Result<void> erase(const Key& key) = 0;
   // The biggest data that an item can have.

@@ -6,7 +6,9 @@
 namespace karst::btrfs {
 namespace {
 
-Key entry_key(uint64_t directory, std::string_view name) { return {directory, ItemType::dir_item, name_hash(name)}; }
+Key entry_key(uint64_t directory, std::string_view name) {
+  return {directory, ItemType::dir_item, name_hash(name)};
+}
 Key index_key(uint64_t directory, uint64_t index) { return {directory, ItemType::dir_index, index}; }
 Key reference_key(uint64_t inode, uint64_t directory) { return {inode, ItemType::inode_ref, directory}; }
 Key extref_key(uint64_t inode, uint64_t directory, std::string_view name) {
@@ -44,14 +46,16 @@ int64_t directory_bytes(std::string_view name) { return 2 * static_cast<int64_t>
 Result<void> add_reference(ItemStore& items, uint64_t inode, uint64_t directory, uint64_t index,
                            std::string_view name) {
   auto length = static_cast<uint16_t>(name.size());
-  if (TRY(append_to_item(items, reference_key(inode, directory), packed(InodeRef{index, length}, name)))) return {};
+  if (TRY(append_to_item(items, reference_key(inode, directory), packed(InodeRef{index, length}, name))))
+    return {};
   Key key = extref_key(inode, directory, name);
   if (TRY(append_to_item(items, key, packed(InodeExtref{directory, index, length}, name)))) return {};
   return broken_link("too many references of one hash", directory, name, inode);
 }
 
 // Takes the reference away: the index of its entry.
-Result<uint64_t> remove_reference(ItemStore& items, uint64_t inode, uint64_t directory, std::string_view name) {
+Result<uint64_t> remove_reference(ItemStore& items, uint64_t inode, uint64_t directory,
+                                  std::string_view name) {
   Key key = reference_key(inode, directory);
   if (auto item = TRY(items.find(key)))
     if (auto part = find_name<InodeRef>(item->data, name)) {
@@ -99,8 +103,8 @@ Result<bool> has_extref(ItemReader& items, uint64_t inode, uint64_t directory, s
   return item && find_extref(item->data, directory, name);
 }
 
-Result<bool> add_link(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name, uint64_t inode,
-                      WithReference with_reference, uint64_t transid) {
+Result<bool> add_link(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name,
+                      uint64_t inode, WithReference with_reference, uint64_t transid) {
   if (TRY(find_entry(items, directory, name))) return false;
   if (with_reference == WithReference::yes) {
     if (TRY(has_reference(items, inode, directory, name))) return false;
@@ -128,8 +132,8 @@ Result<void> remove_link(ItemStore& items, uint64_t directory, std::string_view 
   return update_inode(items, inode, item, transid);
 }
 
-Result<void> remove_subvolume_entry(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name,
-                                    uint64_t transid) {
+Result<void> remove_subvolume_entry(ItemStore& items, uint64_t directory, uint64_t index,
+                                    std::string_view name, uint64_t transid) {
   TRY(remove_entry(items, directory, name));
   TRY(items.erase(index_key(directory, index)));
   return resize_directory(items, directory, -directory_bytes(name), transid);

@@ -1,12 +1,13 @@
-// Names of inodes. Each stands in three items: in the directory under the name's hash (DIR_ITEM) and under its
-// index (DIR_INDEX), and with the inode as a reference back (INODE_REF, or INODE_EXTREF where that is full).
+// Names of inodes. Each stands in three items: in the directory under the name's hash (DIR_ITEM) and under
+// its index (DIR_INDEX), and with the inode as a reference back (INODE_REF, or INODE_EXTREF where that is
+// full).
 //
 // Link counts, and the times of what is linked and unlinked, are left to the caller.
 #pragma once
 #include <string_view>
 
-#include "btrfs/txn/item_store.h"
 #include "btrfs/format/inode.h"
+#include "btrfs/txn/item_store.h"
 
 namespace karst::btrfs {
 
@@ -34,14 +35,14 @@ enum class WithReference : bool { no, yes };
 
 // Adds a name for an inode that is there. False, and nothing changed, if the directory has that name or the
 // inode has that reference.
-Result<bool> add_link(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name, uint64_t inode,
-                      WithReference with_reference, uint64_t transid);
+Result<bool> add_link(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name,
+                      uint64_t inode, WithReference with_reference, uint64_t transid);
 
 // Removes a name that is there, with its reference.
 Result<void> remove_link(ItemStore& items, uint64_t directory, std::string_view name, uint64_t inode,
                          uint64_t transid);
 // Removes an entry that leads to another subvolume.
-Result<void> remove_subvolume_entry(ItemStore& items, uint64_t directory, uint64_t index, std::string_view name,
-                                    uint64_t transid);
+Result<void> remove_subvolume_entry(ItemStore& items, uint64_t directory, uint64_t index,
+                                    std::string_view name, uint64_t transid);
 
 }  // namespace karst::btrfs

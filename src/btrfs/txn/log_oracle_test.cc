@@ -22,7 +22,8 @@ std::vector<Pair> pairs_in(const std::string& directory) {
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     if (entry.path().extension() != ".json") continue;
     std::ifstream file(entry.path());
-    pairs.push_back({(entry.path().parent_path() / entry.path().stem()).string(), nlohmann::json::parse(file)});
+    pairs.push_back(
+        {(entry.path().parent_path() / entry.path().stem()).string(), nlohmann::json::parse(file)});
   }
   std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.name < b.name; });
   return pairs;

@@ -21,7 +21,8 @@ Result<std::vector<Log>> list_logs(const Filesystem& fs, const Tree& roots) {
     if (!is_fs_tree(key.offset))
       return Error(karst::err::corrupt, "log of something other than a subvolume").at("tree", key.offset);
     Root root = root_from_item(key, cursor.data());
-    BlockPointer block{Logical(root.item.bytenr.value()), root.item.generation, root.item.level, id::tree_log, {}};
+    BlockPointer block{
+        Logical(root.item.bytenr.value()), root.item.generation, root.item.level, id::tree_log, {}};
     logs.push_back({key.offset, fs.tree_at(id::tree_log, block)});
   }
   return logs;

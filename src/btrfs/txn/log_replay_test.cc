@@ -15,8 +15,8 @@ namespace karst::btrfs {
 namespace {
 
 constexpr uint32_t sector = 4096;
-constexpr uint64_t root = 256;        // the subvolume's top directory
-constexpr uint64_t transid = 11;      // of the replay
+constexpr uint64_t root = 256;    // the subvolume's top directory
+constexpr uint64_t transid = 11;  // of the replay
 constexpr uint64_t all = ~0ull;
 
 class MapStore final : public ItemStore {
@@ -28,17 +28,18 @@ class MapStore final : public ItemStore {
     return at(after == items_.begin() ? items_.end() : std::prev(after));
   }
   Result<void> insert(const Key& key, Bytes data) override {
-    if (!items_.try_emplace(key, data.begin(), data.end()).second) return Error(karst::err::exists, "there already");
+    if (!items_.try_emplace(key, data.begin(), data.end()).second)
+      return Error(err::item_conflict, "there already");
     return {};
   }
   Result<void> replace(const Key& key, Bytes data) override {
     auto found = items_.find(key);
-    if (found == items_.end()) return Error(karst::err::not_found, "not there");
+    if (found == items_.end()) return Error(err::item_conflict, "not there");
     found->second.assign(data.begin(), data.end());
     return {};
   }
   Result<void> erase(const Key& key) override {
-    if (items_.erase(key) == 0) return Error(karst::err::not_found, "not there");
+    if (items_.erase(key) == 0) return Error(err::item_conflict, "not there");
     return {};
   }
   uint32_t item_size_max() const override { return 400; }
@@ -85,10 +86,12 @@ class LogReplay : public testing::Test {
 
   static void entry(ItemStore& store, uint64_t parent, uint64_t index, std::string_view name, Key location,
                     FileType type = FileType::regular) {
-    DirItem item{DiskKey::from(location), 5, 0, static_cast<uint16_t>(name.size()), static_cast<uint8_t>(type)};
+    DirItem item{DiskKey::from(location), 5, 0, static_cast<uint16_t>(name.size()),
+                 static_cast<uint8_t>(type)};
     put(store, {parent, ItemType::dir_index, index}, packed(item, name));
   }
-  static void reference(ItemStore& store, uint64_t number, uint64_t parent, uint64_t index, std::string_view name) {
+  static void reference(ItemStore& store, uint64_t number, uint64_t parent, uint64_t index,
+                        std::string_view name) {
     auto bytes = packed(InodeRef{index, static_cast<uint16_t>(name.size())}, name);
     ASSERT_TRUE(append_to_item(store, {number, ItemType::inode_ref, parent}, bytes).value());
   }
@@ -108,8 +111,8 @@ class LogReplay : public testing::Test {
     auto bytes = packed(item, std::string(name) + std::string(value));
     ASSERT_TRUE(append_to_item(store, {number, ItemType::xattr_item, name_hash(name)}, bytes).value());
   }
-  static void extent(ItemStore& store, uint64_t number, uint64_t offset, uint64_t length, uint64_t disk_bytenr,
-                     FileExtentType type = FileExtentType::regular) {
+  static void extent(ItemStore& store, uint64_t number, uint64_t offset, uint64_t length,
+                     uint64_t disk_bytenr, FileExtentType type = FileExtentType::regular) {
     FileExtent item{};
     item.head.ram_bytes = length;
     item.head.type = static_cast<uint8_t>(type);
@@ -348,6 +351,16 @@ TEST_F(LogReplay, ReferencesThatDoNotFitAreExtended_BT005) {
   replay();
   EXPECT_TRUE(has_extref(items_, 260, root, std::string(220, 'b')).value());
   EXPECT_EQ(now(260).nlink, 2u);
+}
+
+TEST_F(LogReplay, ContradictionsEndInAnError_BT005) {
+  file(2, "one", 260);
+  inode(log_, 261, {});
+  reference(log_, 261, root, 2, "other name at the same index");
+  Replay replay{log_, items_, checksums_, geometry_, transid};
+  auto done = replay_subvolume(replay);
+  ASSERT_FALSE(done);
+  EXPECT_TRUE(done.error().is(karst::err::corrupt)) << done.error().message();
 }
 
 TEST_F(LogReplay, AttributesThatTheLogLacksAreRemoved_BT005) {

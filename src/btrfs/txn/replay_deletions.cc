@@ -56,7 +56,8 @@ Result<void> remove_entries(Replay& replay, uint64_t directory, uint64_t first, 
 }
 
 // The first name of the item that the log does not have under the same key.
-Result<std::optional<std::string>> unlogged_attribute(ItemReader& log, const Key& key, const std::vector<std::byte>& item) {
+Result<std::optional<std::string>> unlogged_attribute(ItemReader& log, const Key& key,
+                                                      const std::vector<std::byte>& item) {
   auto logged = TRY(log.find(key));
   auto part = find_part<DirItem>(item, [&](const NamePart<DirItem>& candidate) {
     return !logged || !find_name<DirItem>(logged->data, candidate.name);
@@ -91,7 +92,8 @@ Result<void> remove_unlogged_entries(Replay& replay, uint64_t directory) {
   auto range = TRY(replay.log.seek({directory, ItemType::dir_log_index, 0}));
   while (is_of(range, directory, ItemType::dir_log_index)) {
     const auto* item = overlay<DirLogItem>(range->data);
-    if (!item) return Error(karst::err::corrupt, "range of a logged directory is too short").at("key", range->key);
+    if (!item)
+      return Error(karst::err::corrupt, "range of a logged directory is too short").at("key", range->key);
     Key key = range->key;
     TRY(remove_entries(replay, directory, key.offset, item->end, is_logged));
     range = TRY(replay.log.seek(key.successor()));
@@ -105,7 +107,8 @@ Result<void> remove_all_entries(Replay& replay, uint64_t directory) {
 
 Result<void> remove_entry_for_replay(Replay& replay, uint64_t directory, std::string_view name) {
   auto target = TRY(find_entry(replay.items, directory, name));
-  if (!target) return Error(karst::err::corrupt, "entry by index only").at("directory", directory).at("name", name);
+  if (!target)
+    return Error(karst::err::corrupt, "entry by index only").at("directory", directory).at("name", name);
   if (!target->is_inode()) return remove_subvolume_name(replay, directory, name);
   replay.to_count.insert(target->location.objectid);
   return remove_link(replay.items, directory, name, target->location.objectid, replay.transid);

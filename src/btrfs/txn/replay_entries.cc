@@ -10,8 +10,8 @@ namespace {
 
 // Whether the entry found is the logged one. Another one is removed, unless the logged one's inode does not
 // exist.
-Result<bool> matches_or_removed(Replay& replay, uint64_t directory, std::string_view name, const EntryTarget& found,
-                                const EntryTarget& logged, bool exists) {
+Result<bool> matches_or_removed(Replay& replay, uint64_t directory, std::string_view name,
+                                const EntryTarget& found, const EntryTarget& logged, bool exists) {
   if (found == logged) return true;
   if (exists) TRY(remove_entry_for_replay(replay, directory, name));
   return false;

@@ -23,7 +23,8 @@ Result<Logged> decode(const StoredItem& item, const Geometry& geometry) {
   const auto* head = overlay<FileExtentHead>(item.data);
   const auto* on_disk = overlay<FileExtent>(item.data);
   if (head && FileExtentType(head->type) == FileExtentType::inline_data) {
-    auto end = checked_round_up(checked_add(start, head->ram_bytes.value()).value_or(~0ull), uint64_t{geometry.sectorsize});
+    auto end = checked_round_up(checked_add(start, head->ram_bytes.value()).value_or(~0ull),
+                                uint64_t{geometry.sectorsize});
     if (end) return Logged{*head, nullptr, start, *end, head->ram_bytes};
   } else if (on_disk) {
     auto end = checked_add(start, on_disk->num_bytes.value());
@@ -45,7 +46,9 @@ Result<void> replay_checksums(Replay& replay, const FileExtent& extent) {
 
 }  // namespace
 
-Result<void> replay_attributes(Replay& replay, const StoredItem& item) { return replay.items.put(item.key, item.data); }
+Result<void> replay_attributes(Replay& replay, const StoredItem& item) {
+  return replay.items.put(item.key, item.data);
+}
 
 Result<void> replay_file_extent(Replay& replay, const StoredItem& item) {
   const uint64_t inode = item.key.objectid;
@@ -56,7 +59,8 @@ Result<void> replay_file_extent(Replay& replay, const StoredItem& item) {
     if (existing && as_text(existing->data) == as_text(item.data)) return {};
   }
   uint64_t dropped = TRY(drop_file_extents(replay.items, inode, logged.start, logged.end));
-  if (!logged.is_hole() || !replay.geometry.has(incompat::no_holes)) TRY(replay.items.put(item.key, item.data));
+  if (!logged.is_hole() || !replay.geometry.has(incompat::no_holes))
+    TRY(replay.items.put(item.key, item.data));
   if (logged.on_disk && !logged.is_hole()) TRY(replay_checksums(replay, *logged.on_disk));
 
   InodeItem changed = TRY(get_inode(replay.items, inode));

@@ -16,8 +16,8 @@ Result<void> insert_inode(Replay& replay, const Key& key, InodeItem logged) {
   return replay.items.insert(key, bytes_of(logged));
 }
 
-// An inode that exists. Where it is in the log only to exist, it may still bring the size that an earlier fsync
-// of it had logged.
+// An inode that exists. Where it is in the log only to exist, it may still bring the size that an earlier
+// fsync of it had logged.
 Result<void> overwrite_inode(Replay& replay, const Key& key, const InodeItem& existing, InodeItem logged) {
   if (logged.generation == 0) {
     if (!is_regular(logged) || !is_regular(existing) || logged.size == 0) return {};
@@ -50,8 +50,10 @@ Result<void> replay_inode(Replay& replay, const StoredItem& item) {
   if (is_directory(*logged)) TRY(remove_unlogged_entries(replay, inode));
 
   auto existing = TRY(find_inode(replay.items, inode));
-  if (!existing) TRY(insert_inode(replay, item.key, *logged));
-  else if (as_text(bytes_of(*existing)) != as_text(item.data)) TRY(overwrite_inode(replay, item.key, *existing, *logged));
+  if (!existing)
+    TRY(insert_inode(replay, item.key, *logged));
+  else if (as_text(bytes_of(*existing)) != as_text(item.data))
+    TRY(overwrite_inode(replay, item.key, *existing, *logged));
 
   if (is_regular(*logged)) TRY(drop_past_end(replay, inode));
   replay.to_count.insert(inode);

@@ -18,7 +18,8 @@ struct Reference {
 std::vector<Reference> references_in(const StoredItem& item) {
   std::vector<Reference> all;
   if (item.key.type == ItemType::inode_extref) {
-    for (auto part = part_at<InodeExtref>(item.data); part; part = part_at<InodeExtref>(item.data, part->end()))
+    for (auto part = part_at<InodeExtref>(item.data); part;
+         part = part_at<InodeExtref>(item.data, part->end()))
       all.push_back({part->head.parent_objectid, part->head.index, std::string(part->name)});
   } else {
     for (auto part = part_at<InodeRef>(item.data); part; part = part_at<InodeRef>(item.data, part->end()))
@@ -67,7 +68,8 @@ class ReferenceItem {
     TRY(make_way(reference));
     bool added = TRY(add_link(replay_.items, reference.directory, reference.index, reference.name, inode_,
                               WithReference::no, replay_.transid));
-    if (!added) return Error(karst::err::corrupt, "the name of a logged reference is taken").at("name", reference.name);
+    if (!added)
+      return Error(karst::err::corrupt, "the name of a logged reference is taken").at("name", reference.name);
     return {};
   }
 
@@ -104,7 +106,8 @@ Result<void> replay_references(Replay& replay, const StoredItem& item) {
   std::vector<Reference> logged = references_in(item);
   if (logged.empty()) return {};
   // The root directory refers to itself, and has no name.
-  if (item.key.type == ItemType::inode_ref && inode == item.key.offset && TRY(replay.items.find(item.key))) return {};
+  if (item.key.type == ItemType::inode_ref && inode == item.key.offset && TRY(replay.items.find(item.key)))
+    return {};
   // A directory that is neither in the log nor in the subvolume: the count of links will tell.
   if (!TRY(find_inode(replay.items, logged.front().directory))) return {};
 

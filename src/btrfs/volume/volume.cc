@@ -84,6 +84,8 @@ Result<std::unique_ptr<Volume>> Volume::open(std::vector<std::unique_ptr<block::
   }
   volume->super_ = &newest->super;
   volume->geometry_ = geometry_of(newest->super);
+  for (const MemberDevice& member : volume->members_)
+    if (member.super.fsid != fsid) volume->geometry_.seed_uuids.push_back(metadata_fsid(member.super));
   for (const SystemChunk& chunk : TRY(system_chunks(newest->super)))
     TRY(volume->chunks_.add(chunk.logical, chunk.item));
   return volume;
@@ -99,6 +101,12 @@ const MemberDevice* Volume::member_of(const ChunkStripe& stripe) const {
   for (const MemberDevice& member : members_)
     if (member.devid == stripe.devid && member.uuid == stripe.dev_uuid) return &member;
   return nullptr;
+}
+
+uint64_t Volume::device_bytes() const {
+  uint64_t sum = 0;
+  for (const MemberDevice& member : members_) sum += member.device->size();
+  return sum;
 }
 
 Result<int> Volume::copies(Logical address) const { return TRY(chunks_.find(raw(address)))->copies(); }
@@ -129,6 +137,8 @@ Result<void> Volume::rebuild(const ChunkEntry& chunk, const StripeRun& run, Muta
                              int copy) const {
   auto blocks = static_cast<uint32_t>(chunk.stripes.size());
   uint32_t data = chunk.data_stripes();
+  if (data > parity_data_max)
+    return Error(karst::err::unsupported, "chunk has more stripes than parity can be computed for").at("stripes", blocks);
   std::vector<size_t> lost{run.data_index};
   if (copy == 2) lost.push_back(data);
   if (copy >= 3) {
@@ -248,6 +258,23 @@ Result<void> Volume::read_other_copies(Logical address, MutableBytes destination
   bad_copies_.fetch_add(1, std::memory_order_relaxed);
   if (copies > 1) return std::move(reason).while_doing(fmt::format("none of {} copies is good", copies));
   return reason;
+}
+
+uint64_t Volume::reachable_length(Logical address, uint64_t length) const {
+  auto found = chunks_.find(raw(address));
+  if (!found) return 0;
+  const ChunkEntry& chunk = **found;
+  // Any stripe will do: whether those that are there are enough is for reading to find out.
+  uint64_t rows = 0;
+  for (const ChunkStripe& stripe : chunk.stripes) {
+    const MemberDevice* member = member_of(stripe);
+    if (!member || stripe.offset >= member->device->size()) continue;
+    rows = std::max(rows, std::min(member->device->size() - stripe.offset, chunk.length));
+  }
+  rows = (rows + stripe_length - 1) / stripe_length;
+  uint64_t mapped = std::min(rows * stripe_length * chunk.data_stripes(), chunk.length);
+  uint64_t offset = raw(address) - chunk.logical;
+  return offset < mapped ? std::min(length, mapped - offset) : 0;
 }
 
 void Volume::will_read(Logical address, uint64_t length) const {

@@ -61,6 +61,8 @@ class Volume {
   const std::vector<MemberDevice>& members() const { return members_; }
   const MemberDevice* member(uint64_t devid) const;
   const Logger& log() const { return log_; }
+  // Of all devices that were given.
+  uint64_t device_bytes() const;
 
   Result<int> copies(Logical address) const;
   // The copy to try first: spreads reads over mirrors, avoids missing devices.
@@ -84,6 +86,11 @@ class Volume {
   // The same when copy `first` has already been read and has failed with `reason`.
   Result<void> read_other_copies(Logical address, MutableBytes destination, int first, Error reason,
                                  FunctionRef<Result<void>()> verify) const;
+
+  // How much of this range, from its start, is mapped by one chunk to devices that are there (rounded up to a
+  // whole row of stripes). Trying to read the rest is in vain, and could take for ever: lengths are what the
+  // image claims.
+  uint64_t reachable_length(Logical address, uint64_t length) const;
 
   // Tells the devices that these ranges will be read soon.
   void will_read(Logical address, uint64_t length) const;

@@ -8,12 +8,13 @@
 namespace karst::btrfs::testing {
 
 struct CompareOptions {
-  int64_t mounted_at = 0;     // the kernel's replay sets times to later than this where karst keeps the old ones
-  size_t differences = 20;    // at most so many
+  int64_t mounted_at = 0;  // the kernel's replay sets times to later than this where karst keeps the old ones
+  size_t differences = 20;  // at most so many
 };
 
-// What differs: items of subvolumes (all of them, byte for byte), checksums by address, contents of files. Each
-// file of `ours` is read, so that its checksums are verified. Empty if nothing does.
-Result<std::vector<std::string>> compare_replay(const Image& ours, const Image& kernels, const CompareOptions& options);
+// What differs: items of subvolumes (all of them, byte for byte), checksums by address, contents of files.
+// Each file of `ours` is read, so that its checksums are verified. Empty if nothing does.
+Result<std::vector<std::string>> compare_replay(const Image& ours, const Image& kernels,
+                                                const CompareOptions& options);
 
 }  // namespace karst::btrfs::testing

@@ -50,14 +50,16 @@ class Comparison {
       why = inode_difference(*overlay<InodeItem>(ours), *overlay<InodeItem>(kernels));
       if (why.empty()) return;
     } else {
-      why = fmt::format("{} bytes: {}; kernel's {} bytes: {}", ours.size(), hex(ours), kernels.size(), hex(kernels));
+      why = fmt::format("{} bytes: {}; kernel's {} bytes: {}", ours.size(), hex(ours), kernels.size(),
+                        hex(kernels));
     }
     differences_.push_back(fmt::format("tree {}: {}: {}", tree, key, why));
   }
 
   static std::string hex(Bytes bytes) {
     std::string text;
-    for (std::byte byte : bytes.first(std::min<size_t>(bytes.size(), 64))) text += fmt::format("{:02x}", static_cast<int>(byte));
+    for (std::byte byte : bytes.first(std::min<size_t>(bytes.size(), 64)))
+      text += fmt::format("{:02x}", static_cast<int>(byte));
     return text;
   }
 
@@ -106,7 +108,8 @@ class Comparison {
     return {};
   }
 
-  static Result<std::vector<std::byte>> contents(DataReader& reader, const Tree& tree, const Attributes& file) {
+  static Result<std::vector<std::byte>> contents(DataReader& reader, const Tree& tree,
+                                                 const Attributes& file) {
     constexpr size_t biggest = 64 << 20;
     if (file.size > biggest) return Error(karst::err::limit, "file too big to compare");
     std::vector<std::byte> bytes(file.size);
@@ -122,7 +125,8 @@ class Comparison {
 
 }  // namespace
 
-Result<std::vector<std::string>> compare_replay(const Image& ours, const Image& kernels, const CompareOptions& options) {
+Result<std::vector<std::string>> compare_replay(const Image& ours, const Image& kernels,
+                                                const CompareOptions& options) {
   return Comparison(ours, kernels, options).run();
 }
 

@@ -1,0 +1,34 @@
+// Tree blocks: check and print arbitrary ones, with the checksum made right. The first bytes of the input
+// choose the geometry, the rest is the block.
+#include <nlohmann/json.hpp>
+
+#include "btrfs/format/check.h"
+#include "btrfs/format/print.h"
+
+using namespace karst;
+using namespace karst::btrfs;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 3) return 0;
+  Geometry geometry;
+  geometry.nodesize = 4096u << (data[0] % 3);
+  geometry.sectorsize = 4096;
+  geometry.checksum_type = ChecksumType::crc32c;
+  geometry.checksum_size = 4;
+  geometry.generation = 10;
+  geometry.incompat = uint64_t{data[1]} << 8 | data[2];
+  std::vector<std::byte> block(geometry.nodesize);
+  std::memcpy(block.data(), data + 3, std::min(size - 3, block.size()));
+  auto& header = *reinterpret_cast<Header*>(block.data());
+  header.fsid = geometry.metadata_uuid;
+  header.flags |= header_flag_written;
+  Checksum checksum = compute_checksum(geometry.checksum_type, Bytes(block).subspan(checksum_field_size));
+  std::memcpy(block.data(), checksum.bytes.data(), checksum.bytes.size());
+
+  auto checked = verify_block(block, geometry, {Logical(header.bytenr.value())});
+  if (!checked) (void)checked.error().message();
+  PrintOptions options{.csum_headers = true, .csum_items = true};
+  print_block(TreeBlock(block), geometry, options, [](std::string_view) {});
+  (void)block_to_json(TreeBlock(block), geometry, options).dump();
+  return 0;
+}
