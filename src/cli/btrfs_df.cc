@@ -23,12 +23,18 @@ Json to_json(const btrfs::Usage& usage) {
   Json object;
   Json& spaces = object["spaces"] = Json::array();
   for (const auto& space : usage.spaces)
-    spaces.push_back({{"type", type_name(space.flags)}, {"profile", space.profile->name}, {"total", space.total},
-                      {"used", space.used}, {"device_bytes", space.device_bytes}});
+    spaces.push_back({{"type", type_name(space.flags)},
+                      {"profile", space.profile->name},
+                      {"total", space.total},
+                      {"used", space.used},
+                      {"device_bytes", space.device_bytes}});
   Json& devices = object["devices"] = Json::array();
   for (const auto& device : usage.devices)
-    devices.push_back({{"devid", device.devid}, {"uuid", device.uuid.text()}, {"size", device.size},
-                       {"allocated", device.allocated}, {"missing", device.missing}});
+    devices.push_back({{"devid", device.devid},
+                       {"uuid", device.uuid.text()},
+                       {"size", device.size},
+                       {"allocated", device.allocated},
+                       {"missing", device.missing}});
   return object;
 }
 
@@ -41,10 +47,11 @@ Result<int> run_df(const Session& session, const DfArguments& arguments) {
   }
   auto size = [&](uint64_t bytes) { return arguments.raw ? fmt::format("{}", bytes) : size_text(bytes); };
   for (const auto& space : usage.spaces)
-    fmt::print("{}, {}: total={}, used={}\n", type_name(space.flags), space.profile->name, size(space.total), size(space.used));
+    fmt::print("{}, {}: total={}, used={}\n", type_name(space.flags), space.profile->name, size(space.total),
+               size(space.used));
   for (const auto& device : usage.devices)
-    fmt::print("Device {}: size={}, allocated={}{}\n", device.devid, size(device.size), size(device.allocated),
-               device.missing ? ", missing" : "");
+    fmt::print("Device {}: size={}, allocated={}{}\n", device.devid, size(device.size),
+               size(device.allocated), device.missing ? ", missing" : "");
   return exit_ok;
 }
 

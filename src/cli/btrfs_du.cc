@@ -16,8 +16,10 @@ struct DuArguments {
 class UsePrinter {
  public:
   UsePrinter(const Session& session, bool in_bytes) : in_bytes_(in_bytes) {
-    if (session.json()) array_.emplace();
-    else fmt::print("{:>10}  {:>10}  {:>10}  {}\n", "Total", "Exclusive", "Set shared", "Filename");
+    if (session.json())
+      array_.emplace();
+    else
+      fmt::print("{:>10}  {:>10}  {:>10}  {}\n", "Total", "Exclusive", "Set shared", "Filename");
   }
   Result<void> print(const btrfs::DiskUse& use) {
     if (array_) {
@@ -29,8 +31,8 @@ class UsePrinter {
       object["set_shared"] = use.set_shared ? Json(*use.set_shared) : Json();
       array_->add(object);
     } else {
-      fmt::print("{:>10}  {:>10}  {:>10}  {}\n", size(use.total), size(use.exclusive), use.set_shared ? size(*use.set_shared) : "-",
-                 shown_name(use.path));
+      fmt::print("{:>10}  {:>10}  {:>10}  {}\n", size(use.total), size(use.exclusive),
+                 use.set_shared ? size(*use.set_shared) : "-", shown_name(use.path));
     }
     if (ferror(stdout)) return Error::from_errno(errno, "writing to standard output");
     return {};

@@ -16,15 +16,14 @@ struct DumpSuperArguments {
 
 class SuperDump {
  public:
-  SuperDump(const Session& session, const DumpSuperArguments& arguments) : session_(session), arguments_(arguments) {
-    if (session.json()) array_.emplace();
+  SuperDump(const DumpSuperArguments& arguments, bool as_json) : arguments_(arguments) {
+    if (as_json) array_.emplace();
   }
   // A device too small for a copy that lies beyond its end just has none.
   Result<void> dump(block::Device& device, uint64_t offset);
 
  private:
   void print(const block::Device& device, uint64_t offset, const btrfs::Superblock& super);
-  const Session& session_;
   const DumpSuperArguments& arguments_;
   std::optional<JsonArray> array_;
 };
@@ -46,7 +45,8 @@ Result<void> SuperDump::dump(block::Device& device, uint64_t offset) {
 
 void SuperDump::print(const block::Device& device, uint64_t offset, const btrfs::Superblock& super) {
   if (!array_) {
-    btrfs::print_superblock(super, arguments_.full, [](std::string_view text) { fwrite(text.data(), 1, text.size(), stdout); });
+    btrfs::print_superblock(super, arguments_.full,
+                            [](std::string_view text) { fwrite(text.data(), 1, text.size(), stdout); });
     fputc('\n', stdout);
     return;
   }
@@ -58,10 +58,11 @@ void SuperDump::print(const block::Device& device, uint64_t offset, const btrfs:
 }
 
 Result<int> run_dump_super(const Session& session, const DumpSuperArguments& arguments) {
-  SuperDump dump(session, arguments);
+  SuperDump dump(arguments, session.json());
   std::vector<uint64_t> offsets;
   for (int mirror = 0; mirror < btrfs::superblock_mirrors; ++mirror)
-    if (arguments.all || (!arguments.bytenr && mirror == arguments.mirror)) offsets.push_back(btrfs::superblock_mirror_offset(mirror));
+    if (arguments.all || (!arguments.bytenr && mirror == arguments.mirror))
+      offsets.push_back(btrfs::superblock_mirror_offset(mirror));
   if (arguments.bytenr) offsets.assign(1, *arguments.bytenr);
   int status = exit_ok;
   for (const std::string& name : arguments.devices) {
@@ -88,7 +89,10 @@ void add_btrfs_dump_super(CLI::App& btrfs, Session& session) {
   auto* mirror = verb.add_option("-i,-s,--super", arguments->mirror, "Which copy (0, 1, 2)")
                      ->type_name("N")
                      ->check(CLI::Range(0, 2));
-  verb.add_option("--bytenr", arguments->bytenr, "What is at this offset of the device")->type_name("OFFSET")->excludes(all)->excludes(mirror);
+  verb.add_option("--bytenr", arguments->bytenr, "What is at this offset of the device")
+      ->type_name("OFFSET")
+      ->excludes(all)
+      ->excludes(mirror);
   all->excludes(mirror);
   verb.add_flag("-F,--force", arguments->force, "Also what has no btrfs magic");
   session.offer_json(verb);

@@ -14,7 +14,7 @@ struct DumpTreeArguments {
   ImageArguments image;
   btrfs::DumpSelection selection;
   btrfs::PrintOptions print;
-  std::string tree;
+  std::optional<std::string> tree;
   std::vector<std::string> blocks;
   bool backups = false, breadth_first = false, noscan = false;
 };
@@ -26,7 +26,8 @@ Result<void> write_out(std::string_view text) {
 
 class Receiver : public btrfs::DumpReceiver {
  public:
-  Receiver(const Session& session, const DumpTreeArguments& arguments) : session_(session), arguments_(arguments) {}
+  Receiver(const Session& session, const DumpTreeArguments& arguments)
+      : session_(session), arguments_(arguments) {}
   void set_geometry(const btrfs::Geometry& geometry) { geometry_ = &geometry; }
   void problem(const Error& error) override {
     ++problems_;
@@ -57,8 +58,10 @@ Result<void> TextReceiver::tree(const btrfs::DumpedTree& tree) {
     return write_out(fmt::format("{} tree: {} level {}\n", tree.name, tree.bytenr, tree.level));
   if (!tree.key) return write_out(fmt::format("{} tree\n", tree.name));
   std::string line = fmt::format("{} tree key {}", tree.name, *tree.key);
-  if (selection.roots_only && !selection.extents) line += fmt::format(" {} level {}", tree.bytenr, tree.level);
-  else if (!selection.extents) line += ' ';
+  if (selection.roots_only && !selection.extents)
+    line += fmt::format(" {} level {}", tree.bytenr, tree.level);
+  else if (!selection.extents)
+    line += ' ';
   return write_out(line + '\n');
 }
 
@@ -76,20 +79,24 @@ std::string backup_text(const btrfs::RootBackup& backup, int slot, bool extent_t
   };
   return fmt::format("btrfs root backup slot {}\n", slot) +
          root("\ttree root", backup.tree_root_gen, backup.tree_root) +
-         root(extent_tree_v2 ? "\t\tblock group root" : "\t\textent root", backup.extent_root_gen, backup.extent_root) +
+         root(extent_tree_v2 ? "\t\tblock group root" : "\t\textent root", backup.extent_root_gen,
+              backup.extent_root) +
          root("\t\tchunk root", backup.chunk_root_gen, backup.chunk_root) +
          root("\t\tdevice root", backup.dev_root_gen, backup.dev_root) +
          root("\t\tcsum root", backup.csum_root_gen, backup.csum_root) +
          root("\t\tfs root", backup.fs_root_gen, backup.fs_root) +
-         fmt::format("\t\t{} used {} total {} devices\n", backup.bytes_used.value(), backup.total_bytes.value(), backup.num_devices.value());
+         fmt::format("\t\t{} used {} total {} devices\n", backup.bytes_used.value(),
+                     backup.total_bytes.value(), backup.num_devices.value());
 }
 
 Result<void> TextReceiver::finish(const btrfs::Superblock& super, bool with_totals) {
   if (!with_totals) return {};
   if (arguments_.backups)
     for (int slot = 0; slot < btrfs::backup_root_count; ++slot)
-      TRY(write_out(backup_text(super.super_roots[slot], slot, (super.incompat_flags & btrfs::incompat::extent_tree_v2) != 0)));
-  return write_out(fmt::format("total bytes {}\nbytes used {}\nuuid {}\n", super.total_bytes.value(), super.bytes_used.value(), super.fsid));
+      TRY(write_out(backup_text(super.super_roots[slot], slot,
+                                (super.incompat_flags & btrfs::incompat::extent_tree_v2) != 0)));
+  return write_out(fmt::format("total bytes {}\nbytes used {}\nuuid {}\n", super.total_bytes.value(),
+                               super.bytes_used.value(), super.fsid));
 }
 
 // {"trees": [{…, "blocks": [block, …]}, …], …}; with --block, {"blocks": [block, …], …}. A block a line.
@@ -112,8 +119,10 @@ Result<void> JsonReceiver::tree(const btrfs::DumpedTree& tree) {
   object["name"] = tree.name;
   object["key"] = nullptr;
   if (tree.key)
-    object["key"] = {{"objectid", tree.key->objectid}, {"type", static_cast<uint8_t>(tree.key->type)},
-                     {"offset", tree.key->offset}, {"type_name", btrfs::item_type_name(tree.key->type)},
+    object["key"] = {{"objectid", tree.key->objectid},
+                     {"type", static_cast<uint8_t>(tree.key->type)},
+                     {"offset", tree.key->offset},
+                     {"type_name", btrfs::item_type_name(tree.key->type)},
                      {"text", btrfs::key_text(*tree.key)}};
   object["bytenr"] = tree.bytenr;
   object["level"] = tree.level;
@@ -144,9 +153,10 @@ Result<void> JsonReceiver::finish(const btrfs::Superblock& super, bool) {
 
 Result<void> parse(DumpTreeArguments& arguments) {
   btrfs::DumpSelection& selection = arguments.selection;
-  if (!arguments.tree.empty()) {
-    selection.tree = btrfs::tree_id_from_text(arguments.tree);
-    if (!selection.tree) return Error(err::invalid, fmt::format("'{}' is not the id or name of a tree", arguments.tree));
+  if (arguments.tree) {
+    selection.tree = btrfs::tree_id_from_text(*arguments.tree);
+    if (!selection.tree)
+      return Error(err::invalid, fmt::format("'{}' is not the id or name of a tree", *arguments.tree));
   }
   for (const std::string& block : arguments.blocks) {
     char* end = nullptr;
@@ -173,8 +183,10 @@ Result<int> run_dump_tree(const Session& session, DumpTreeArguments& arguments) 
     devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
 
   std::unique_ptr<Receiver> receiver;
-  if (session.json()) receiver = std::make_unique<JsonReceiver>(session, arguments);
-  else receiver = std::make_unique<TextReceiver>(session, arguments);
+  if (session.json())
+    receiver = std::make_unique<JsonReceiver>(session, arguments);
+  else
+    receiver = std::make_unique<TextReceiver>(session, arguments);
   auto dump = TRY(btrfs::TreeDump::open(std::move(devices), options.open, *cache, session.log(), *receiver));
   receiver->set_geometry(dump->geometry());
   if (!session.json()) TRY(write_out("karst " KARST_VERSION "\n"));
@@ -189,9 +201,12 @@ void add_btrfs_dump_tree(CLI::App& btrfs, Session& session) {
   CLI::App& verb = *btrfs.add_subcommand("dump-tree", "Print the trees as they are on disk");
   auto arguments = std::make_shared<DumpTreeArguments>();
   arguments->image.declare(verb);
-  for (const char* name : {"--subvol", "--subvolid", "--norecovery"}) verb.remove_option(verb.get_option(name));
+  for (const char* name : {"--subvol", "--subvolid", "--norecovery"})
+    verb.remove_option(verb.get_option(name));
   auto& selection = arguments->selection;
-  verb.add_option("-t,--tree", arguments->tree, "Only this tree, by id or name (root, extent, chunk, device, fs, csum …)")->type_name("TREE");
+  verb.add_option("-t,--tree", arguments->tree,
+                  "Only this tree, by id or name (root, extent, chunk, device, fs, csum …)")
+      ->type_name("TREE");
   verb.add_flag("-e,--extents", selection.extents, "Only the leaves of the extent and device trees");
   verb.add_flag("-d,--device-trees", selection.devices, "Only the root, chunk and device trees");
   verb.add_flag("-r,--roots", selection.roots_only, "Only where each tree's root is");
@@ -203,7 +218,8 @@ void add_btrfs_dump_tree(CLI::App& btrfs, Session& session) {
   verb.add_flag("--follow", selection.follow, "With --block: and all blocks below it");
   verb.add_flag("--bfs", arguments->breadth_first, "Level by level: nodes, then leaves (the default)");
   verb.add_flag("--dfs", selection.depth_first, "Each node before its children");
-  verb.add_flag("--hide-names", arguments->print.hide_names, "Hide names of files, subvolumes and attributes");
+  verb.add_flag("--hide-names", arguments->print.hide_names,
+                "Hide names of files, subvolumes and attributes");
   verb.add_flag("--csum-headers", arguments->print.csum_headers, "Print the checksums of the blocks");
   verb.add_flag("--csum-items", arguments->print.csum_items, "Print the checksums in checksum items");
   verb.add_flag("--noscan", arguments->noscan, "Taken and without effect: devices are never searched for");

@@ -28,17 +28,20 @@ class OutputFile {
  public:
   static Result<OutputFile> open(const std::string& name, bool force) {
     if (name == "-") {
-      if (isatty(STDOUT_FILENO)) return Error(err::invalid, "not writing an archive to a terminal; use -o FILE");
+      if (isatty(STDOUT_FILENO))
+        return Error(err::invalid, "not writing an archive to a terminal; use -o FILE");
       return OutputFile(STDOUT_FILENO, "");
     }
     struct stat st;
     bool exists = stat(name.c_str(), &st) == 0;
-    if (exists && S_ISREG(st.st_mode) && !force) return Error(err::exists, fmt::format("{} exists; use --force to overwrite it", name));
+    if (exists && S_ISREG(st.st_mode) && !force)
+      return Error(err::exists, fmt::format("{} exists; use --force to overwrite it", name));
     int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return Error::from_errno(errno, name);
     return OutputFile(fd, exists && !S_ISREG(st.st_mode) ? "" : name);
   }
-  OutputFile(OutputFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
+  OutputFile(OutputFile&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile() {
     if (fd_ > STDERR_FILENO) close(fd_);
@@ -47,7 +50,8 @@ class OutputFile {
 
   Result<void> write(std::span<iovec> vectors) {
     while (!vectors.empty()) {
-      ssize_t written = writev(fd_, vectors.data(), static_cast<int>(std::min<size_t>(vectors.size(), IOV_MAX)));
+      ssize_t written =
+          writev(fd_, vectors.data(), static_cast<int>(std::min<size_t>(vectors.size(), IOV_MAX)));
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) return Error::from_errno(errno, "writing the archive");
       auto rest = static_cast<size_t>(written);
@@ -101,9 +105,13 @@ Result<int> run_export(const Session& session, const ExportArguments& arguments)
   }();
   if (!report) return std::move(report).error();
   TRY(output.commit());
-  if (report->sockets) session.log().warning("sockets were left out: tar has no place for them", {{"count", report->sockets}});
+  if (report->sockets)
+    session.log().warning("sockets were left out: tar has no place for them", {{"count", report->sockets}});
   if (session.json()) {
-    Json object{{"entries", report->entries}, {"bytes", report->bytes}, {"sockets", report->sockets}, {"errors", report->errors}};
+    Json object{{"entries", report->entries},
+                {"bytes", report->bytes},
+                {"sockets", report->sockets},
+                {"errors", report->errors}};
     fmt::print(stderr, "{}\n", object.dump());
   }
   return report->errors ? exit_problems : exit_ok;
@@ -116,9 +124,13 @@ void add_btrfs_export(CLI::App& btrfs, Session& session) {
   auto arguments = std::make_shared<ExportArguments>();
   arguments->image.declare(verb);
   verb.add_option("PATH", arguments->path, "Directory or file in the image")->capture_default_str();
-  verb.add_option("-o,--output", arguments->output, "The archive; - is standard output")->type_name("FILE")->required();
+  verb.add_option("-o,--output", arguments->output, "The archive; - is standard output")
+      ->type_name("FILE")
+      ->required();
   verb.add_option("--threads", arguments->threads, "Threads that read (default: one per processor)");
-  verb.add_option("--memory", arguments->memory, "File contents in flight")->type_name("SIZE")->capture_default_str();
+  verb.add_option("--memory", arguments->memory, "File contents in flight")
+      ->type_name("SIZE")
+      ->capture_default_str();
   verb.add_flag("--one-subvolume", arguments->one_subvolume, "Do not go into other subvolumes");
   verb.add_flag("--force", arguments->force, "Overwrite the archive if it exists");
   session.offer_json(verb);

@@ -125,9 +125,9 @@ Result<void> Lister::print(const Name& name, btrfs::InodeId parent, const std::s
   std::string size = S_ISCHR(attributes.mode) || S_ISBLK(attributes.mode)
                          ? fmt::format("{}, {}", major(attributes.rdev), minor(attributes.rdev))
                          : fmt::format("{}", attributes.size);
-  fmt::print("{} {:>3} {:>5} {:>5} {:>10} {} {}{}{}\n", mode_text(attributes.mode), attributes.nlink, attributes.uid,
-             attributes.gid, size, time_text(attributes.mtime), shown_name(name.name), target.empty() ? "" : " -> ",
-             shown_name(target));
+  fmt::print("{} {:>3} {:>5} {:>5} {:>10} {} {}{}{}\n", mode_text(attributes.mode), attributes.nlink,
+             attributes.uid, attributes.gid, size, time_text(attributes.mtime), shown_name(name.name),
+             target.empty() ? "" : " -> ", shown_name(target));
   return {};
 }
 
@@ -157,7 +157,8 @@ void add_btrfs_ls(CLI::App& btrfs, Session& session) {
   verb.add_flag("-R,--recursive", arguments->recursive, "List subdirectories and subvolumes too");
   verb.add_flag("-i,--inode", arguments->inodes, "Print inode numbers");
   verb.add_flag("-U", arguments->unsorted, "Do not sort: the order of creation");
-  verb.add_flag("-d,--directory", arguments->directory_itself, "List directories themselves, not what is in them");
+  verb.add_flag("-d,--directory", arguments->directory_itself,
+                "List directories themselves, not what is in them");
   session.offer_json(verb);
   session.verb(verb, [&session, arguments] { return run_ls(session, *arguments); });
 }

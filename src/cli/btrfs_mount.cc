@@ -41,7 +41,8 @@ class MountLog : public LogSink {
     constexpr int priorities[] = {LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR};
     std::string text = record.text();
     constexpr std::string_view own_name = "karst: ";  // which the system's log has already
-    syslog(priorities[static_cast<int>(record.level)], "%s", text.c_str() + (text.starts_with(own_name) ? own_name.size() : 0));
+    syslog(priorities[static_cast<int>(record.level)], "%s",
+           text.c_str() + (text.starts_with(own_name) ? own_name.size() : 0));
   }
 
  private:
@@ -71,18 +72,21 @@ std::string absolute(const std::string& name) {
   return realpath(name.c_str(), path) ? path : name;
 }
 
-Result<void> serve(const MountArguments& arguments, const fuse::MountOptions& options, fuse::Background& background) {
+Result<void> serve(const MountArguments& arguments, const fuse::MountOptions& options,
+                   fuse::Background& background) {
   MountLog sink;
   RateLimitSink limited(sink);
   Logger log = Logger(limited).with({{"mount", arguments.directory}});
-  auto cache = options.cache_size ? std::make_unique<cache::Cache>(cache::CacheOptions{.limit = *options.cache_size})
-                                  : TRY(arguments.image.make_cache());
+  auto cache = options.cache_size
+                   ? std::make_unique<cache::Cache>(cache::CacheOptions{.limit = *options.cache_size})
+                   : TRY(arguments.image.make_cache());
   btrfs::ImageOptions opening = image_options(arguments, options);
   auto image = TRY(btrfs::Image::open(opening, *cache, log).context([&] { return arguments.image.image; }));
   if (opening.subvol && opening.subvolid && image->root().subvolume != *opening.subvolid)
     return Error(err::invalid, "subvol and subvolid mean different subvolumes")
         .expected(*opening.subvolid, image->root().subvolume);
-  auto server = TRY(fuse::Server::create(*image, arguments.directory, absolute(arguments.image.image), options, log));
+  auto server =
+      TRY(fuse::Server::create(*image, arguments.directory, absolute(arguments.image.image), options, log));
   if (!arguments.foreground) {
     TRY(background.ready());
     sink.go_to_system();
@@ -107,7 +111,9 @@ Result<int> run_mount(const MountArguments& arguments) {
 
 #else
 
-Result<int> run_mount(const MountArguments&) { return Error(err::unsupported, "this build of karst is without FUSE"); }
+Result<int> run_mount(const MountArguments&) {
+  return Error(err::unsupported, "this build of karst is without FUSE");
+}
 
 #endif
 
@@ -119,8 +125,10 @@ std::string without_rw(const std::string& options, bool& was_there) {
     while (end != std::string::npos && end > at && options[end - 1] == '\\') end = options.find(',', end + 1);
     end = std::min(end, options.size());
     std::string word = options.substr(at, end - at);
-    if (word == "rw") was_there = true;
-    else rest += (rest.empty() ? "" : ",") + word;
+    if (word == "rw")
+      was_there = true;
+    else
+      rest += (rest.empty() ? "" : ",") + word;
     at = end + 1;
   }
   return rest;
@@ -133,10 +141,12 @@ void add_btrfs_mount(CLI::App& btrfs, Session& session) {
   auto arguments = std::make_shared<MountArguments>();
   arguments->image.declare(verb);
   verb.add_option("DIR", arguments->directory, "Where; an empty directory")->required();
-  verb.add_option("-o", arguments->options, "Mount options: ro, subvol=PATH, subvolid=ID, degraded, allow_other …")
+  verb.add_option("-o", arguments->options,
+                  "Mount options: ro, subvol=PATH, subvolid=ID, degraded, allow_other …")
       ->type_name("OPTIONS")
       ->allow_extra_args(false);
-  verb.add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground until unmounted or interrupted");
+  verb.add_flag("-f,--foreground", arguments->foreground,
+                "Stay in the foreground until unmounted or interrupted");
   session.verb(verb, [arguments] { return run_mount(*arguments); });
 }
 
@@ -149,7 +159,8 @@ int run_mount_helper(int argc, char** argv) {
   std::vector<std::string> options;
   std::string type;
   bool fake = false, ignored = false;
-  app.add_option("IMAGE", arguments.image.image, "Image file or block device with the file system")->required();
+  app.add_option("IMAGE", arguments.image.image, "Image file or block device with the file system")
+      ->required();
   app.add_option("DIR", arguments.directory, "Where")->required();
   app.add_option("-o", options, "Mount options")->type_name("OPTIONS")->allow_extra_args(false);
   app.add_flag("-f", fake, "Do everything but mount");

@@ -27,11 +27,13 @@ Result<Facts> collect(const OpenedImage& opened, const std::string& path, bool f
                                      follow ? btrfs::LastSymlink::follow : btrfs::LastSymlink::keep));
   if (facts.located.id.is_empty_subvolume()) return facts;
   btrfs::Cursor cursor(TRY(opened.fs().tree(facts.located.id.subvolume)));
-  if (facts.located.attributes.is_symlink()) facts.target = TRY(btrfs::read_symlink(cursor, facts.located.attributes));
-  TRY(btrfs::for_each_xattr(cursor, facts.located.id.inode, [&](std::string_view name, Bytes value) -> Result<void> {
-    facts.xattrs.emplace_back(name, as_text(value));
-    return {};
-  }));
+  if (facts.located.attributes.is_symlink())
+    facts.target = TRY(btrfs::read_symlink(cursor, facts.located.attributes));
+  TRY(btrfs::for_each_xattr(cursor, facts.located.id.inode,
+                            [&](std::string_view name, Bytes value) -> Result<void> {
+                              facts.xattrs.emplace_back(name, as_text(value));
+                              return {};
+                            }));
   return facts;
 }
 
@@ -44,16 +46,19 @@ std::string hex(std::string_view bytes) {
 void print_text(const OpenedImage& opened, const std::string& path, const Facts& facts) {
   const btrfs::Attributes& a = facts.located.attributes;
   struct stat st = a.to_stat(opened.fs().geometry().sectorsize);
-  fmt::print("  File: {}{}{}\n", shown_name(path), facts.target.empty() ? "" : " -> ", shown_name(facts.target));
-  fmt::print("  Size: {:<15} Blocks: {:<10} IO Block: {:<6} {}\n", a.size, st.st_blocks, st.st_blksize, type_word(a.mode));
+  fmt::print("  File: {}{}{}\n", shown_name(path), facts.target.empty() ? "" : " -> ",
+             shown_name(facts.target));
+  fmt::print("  Size: {:<15} Blocks: {:<10} IO Block: {:<6} {}\n", a.size, st.st_blocks, st.st_blksize,
+             type_word(a.mode));
   fmt::print("Subvol: {:<15} Inode: {:<11} Links: {}", facts.located.id.subvolume, a.inode, a.nlink);
   if (st.st_rdev) fmt::print("     Device type: {},{}", major(st.st_rdev), minor(st.st_rdev));
   fmt::print("\nAccess: ({:04o}/{})  Uid: {}  Gid: {}\n", a.mode & 07777, mode_text(a.mode), a.uid, a.gid);
-  fmt::print("Access: {}\nModify: {}\nChange: {}\n Birth: {}\n", time_text_full(a.atime), time_text_full(a.mtime),
-             time_text_full(a.ctime), time_text_full(a.otime));
-  fmt::print(" Flags: {}\nGeneration: {}  Transid: {}  Sequence: {}\n", inode_flags_text(a.flags), a.generation, a.transid,
-             a.sequence);
-  for (const auto& [name, value] : facts.xattrs) fmt::print(" Xattr: {} (0x{})\n", shown_name(name), hex(value));
+  fmt::print("Access: {}\nModify: {}\nChange: {}\n Birth: {}\n", time_text_full(a.atime),
+             time_text_full(a.mtime), time_text_full(a.ctime), time_text_full(a.otime));
+  fmt::print(" Flags: {}\nGeneration: {}  Transid: {}  Sequence: {}\n", inode_flags_text(a.flags),
+             a.generation, a.transid, a.sequence);
+  for (const auto& [name, value] : facts.xattrs)
+    fmt::print(" Xattr: {} (0x{})\n", shown_name(name), hex(value));
 }
 
 Json to_json(const OpenedImage& opened, const std::string& path, const Facts& facts) {
@@ -84,8 +89,10 @@ Result<int> run_stat(const Session& session, const StatArguments& arguments) {
       status = exit_problems;
       continue;
     }
-    if (array) array->add(to_json(opened, path, *facts));
-    else print_text(opened, path, *facts);
+    if (array)
+      array->add(to_json(opened, path, *facts));
+    else
+      print_text(opened, path, *facts);
   }
   return status;
 }

@@ -65,8 +65,10 @@ Result<int> run_list(const Session& session, const ListArguments& arguments) {
   if (session.json()) array.emplace();
   for (const btrfs::Subvolume& subvolume : subvolumes) {
     if (!is_wanted(subvolume, arguments)) continue;
-    if (array) array->add(to_json(subvolume));
-    else print_text(subvolume, arguments);
+    if (array)
+      array->add(to_json(subvolume));
+    else
+      print_text(subvolume, arguments);
   }
   return exit_ok;
 }
@@ -76,9 +78,12 @@ Result<int> run_get_default(const Session& session, const ImageArguments& image)
   uint64_t id = TRY(btrfs::default_subvolume(opened.fs()));
   for (const btrfs::Subvolume& subvolume : TRY(btrfs::list_subvolumes(opened.fs()))) {
     if (subvolume.id() != id) continue;
-    if (session.json()) fmt::print("{}\n", to_json(subvolume).dump());
-    else if (id == btrfs::id::fs_tree) fmt::print("ID 5 (FS_TREE)\n");
-    else print_text(subvolume, {});
+    if (session.json())
+      fmt::print("{}\n", to_json(subvolume).dump());
+    else if (id == btrfs::id::fs_tree)
+      fmt::print("ID 5 (FS_TREE)\n");
+    else
+      print_text(subvolume, {});
   }
   return exit_ok;
 }

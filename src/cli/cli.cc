@@ -17,7 +17,8 @@ int run(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
 
   // mount(8) runs us under this name for the type fuse.karst.
-  if (argc > 0 && std::string_view(basename(argv[0])) == "mount.fuse.karst") return run_mount_helper(argc, argv);
+  if (argc > 0 && std::string_view(basename(argv[0])) == "mount.fuse.karst")
+    return run_mount_helper(argc, argv);
 
   CLI::App app{"karst: Linux's storage stack in user space", "karst"};
   app.set_version_flag("--version", "karst " KARST_VERSION);
@@ -35,7 +36,7 @@ int run(int argc, char** argv) {
 
 void add_btrfs(CLI::App& app, Session& session) {
   CLI::App& btrfs = *app.add_subcommand("btrfs", "Work with btrfs file systems in images and devices");
-  btrfs.require_subcommand(1);
+  btrfs.require_subcommand(0, 1);
   add_btrfs_ls(btrfs, session);
   add_btrfs_cat(btrfs, session);
   add_btrfs_stat(btrfs, session);

@@ -9,15 +9,19 @@ void ImageArguments::declare(CLI::App& verb) {
   verb.add_option("--device", more_devices, "A further device of the same file system (repeatable)")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  verb.add_option("--subvol", subvol, "Start in this subvolume, by its path from the top level")->type_name("PATH");
-  verb.add_option("--subvolid", subvolid, "Start in this subvolume, by its id (5: the top level)")->type_name("ID");
+  verb.add_option("--subvol", subvol, "Start in this subvolume, by its path from the top level")
+      ->type_name("PATH");
+  verb.add_option("--subvolid", subvolid, "Start in this subvolume, by its id (5: the top level)")
+      ->type_name("ID");
   verb.add_option("--super", super_mirror, "Use this copy of the superblock (0, 1, 2)")
       ->type_name("N")
       ->check(CLI::Range(0, 2));
   verb.add_option("--use-backup", backup_root, "Use this backup of the tree roots (0 to 3)")
       ->type_name("N")
       ->check(CLI::Range(0, 3));
-  verb.add_option("--cache-size", cache_size, "Memory for cached blocks")->type_name("SIZE")->capture_default_str();
+  verb.add_option("--cache-size", cache_size, "Memory for cached blocks")
+      ->type_name("SIZE")
+      ->capture_default_str();
   verb.add_flag("--norecovery", norecovery, "Do not show what a log left by a crash holds");
 }
 
@@ -42,7 +46,8 @@ Result<std::unique_ptr<cache::Cache>> ImageArguments::make_cache() const {
 Result<OpenedImage> ImageArguments::open(const Session& session) const {
   OpenedImage opened;
   opened.cache = TRY(make_cache());
-  opened.image = TRY(btrfs::Image::open(options(), *opened.cache, session.log()).context([&] { return image; }));
+  opened.image =
+      TRY(btrfs::Image::open(options(), *opened.cache, session.log()).context([&] { return image; }));
   return opened;
 }
 

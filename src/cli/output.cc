@@ -13,26 +13,33 @@ namespace {
 size_t utf8_length(std::string_view text) {
   auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   unsigned char lead = byte(0);
-  size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  size_t length = lead < 0x80                   ? 1
+                  : lead >= 0xc2 && lead < 0xe0 ? 2
+                  : lead >= 0xe0 && lead < 0xf0 ? 3
+                  : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                : 0;
   if (length == 0 || length > text.size()) return 0;
   for (size_t i = 1; i < length; ++i)
     if ((byte(i) & 0xc0) != 0x80) return 0;
   // Overlong forms, surrogates, beyond U+10FFFF.
-  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) >= 0xa0) || (lead == 0xf0 && byte(1) < 0x90) ||
-      (lead == 0xf4 && byte(1) >= 0x90))
+  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) >= 0xa0) ||
+      (lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) >= 0x90))
     return 0;
   return length;
 }
 
 bool is_control(std::string_view character) {
   auto first = static_cast<unsigned char>(character[0]);
-  return first < 0x20 || first == 0x7f || (character.size() == 2 && first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
+  return first < 0x20 || first == 0x7f ||
+         (character.size() == 2 && first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
 }
 
 std::string strftime_text(const char* format, const timespec& time, bool utc) {
-  struct tm parts{};
-  if (utc) gmtime_r(&time.tv_sec, &parts);
-  else localtime_r(&time.tv_sec, &parts);
+  struct tm parts {};
+  if (utc)
+    gmtime_r(&time.tv_sec, &parts);
+  else
+    localtime_r(&time.tv_sec, &parts);
   char text[64];
   return {text, strftime(text, sizeof text, format, &parts)};
 }
@@ -111,7 +118,8 @@ const char* type_word(mode_t mode) {
 
 std::string time_text(const timespec& time) { return strftime_text("%Y-%m-%d %H:%M", time, false); }
 std::string time_text_full(const timespec& time) {
-  return strftime_text("%Y-%m-%d %H:%M:%S", time, false) + fmt::format(".{:09d} ", time.tv_nsec) + strftime_text("%z", time, false);
+  return strftime_text("%Y-%m-%d %H:%M:%S", time, false) + fmt::format(".{:09d} ", time.tv_nsec) +
+         strftime_text("%z", time, false);
 }
 std::string time_json(const timespec& time) {
   return strftime_text("%Y-%m-%dT%H:%M:%S", time, true) + fmt::format(".{:09d}Z", time.tv_nsec);
@@ -128,11 +136,20 @@ std::string size_text(uint64_t bytes) {
 std::string inode_flags_text(uint64_t flags) {
   namespace flag = btrfs::inode_flag;
   static const std::pair<uint64_t, const char*> names[] = {
-      {flag::nodatasum, "NODATASUM"}, {flag::nodatacow, "NODATACOW"}, {flag::readonly, "READONLY"},
-      {flag::nocompress, "NOCOMPRESS"}, {flag::prealloc, "PREALLOC"}, {flag::sync, "SYNC"},
-      {flag::immutable, "IMMUTABLE"}, {flag::append, "APPEND"}, {flag::nodump, "NODUMP"},
-      {flag::noatime, "NOATIME"}, {flag::dirsync, "DIRSYNC"}, {flag::compress, "COMPRESS"},
-      {flag::root_item_init, "ROOT_ITEM_INIT"}, {flag::ro_verity, "VERITY"},
+      {flag::nodatasum, "NODATASUM"},
+      {flag::nodatacow, "NODATACOW"},
+      {flag::readonly, "READONLY"},
+      {flag::nocompress, "NOCOMPRESS"},
+      {flag::prealloc, "PREALLOC"},
+      {flag::sync, "SYNC"},
+      {flag::immutable, "IMMUTABLE"},
+      {flag::append, "APPEND"},
+      {flag::nodump, "NODUMP"},
+      {flag::noatime, "NOATIME"},
+      {flag::dirsync, "DIRSYNC"},
+      {flag::compress, "COMPRESS"},
+      {flag::root_item_init, "ROOT_ITEM_INIT"},
+      {flag::ro_verity, "VERITY"},
   };
   std::string text;
   for (auto [bit, name] : names) {

@@ -18,12 +18,12 @@ std::string shown_name(std::string_view name);
 // in object[key + "_hex"].
 void set_name(Json& object, const std::string& key, std::string_view name);
 
-std::string mode_text(mode_t mode);                 // "drwxr-xr-x"
-const char* type_word(mode_t mode);                 // "directory", "regular file" … as stat(1)
-std::string time_text(const timespec& time);        // local, "2026-01-31 23:59"
-std::string time_text_full(const timespec& time);   // local, "2026-01-31 23:59:59.123456789 +0000"
-std::string time_json(const timespec& time);        // UTC, "2026-01-31T23:59:59.123456789Z"
-std::string size_text(uint64_t bytes);              // "1.50MiB", as btrfs-progs
+std::string mode_text(mode_t mode);                // "drwxr-xr-x"
+const char* type_word(mode_t mode);                // "directory", "regular file" … as stat(1)
+std::string time_text(const timespec& time);       // local, "2026-01-31 23:59"
+std::string time_text_full(const timespec& time);  // local, "2026-01-31 23:59:59.123456789 +0000"
+std::string time_json(const timespec& time);       // UTC, "2026-01-31T23:59:59.123456789Z"
+std::string size_text(uint64_t bytes);             // "1.50MiB", as btrfs-progs
 // Names of inode_flag bits, as `btrfs inspect-internal dump-tree` has them: "NODATASUM|NODATACOW", "none".
 std::string inode_flags_text(uint64_t flags);
 

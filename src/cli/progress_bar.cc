@@ -35,7 +35,8 @@ void ProgressBar::show() {
     auto now = progress_.snapshot();
     double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     std::string line = fmt::format("{}: {}", now.phase, size_text(now.bytes));
-    if (now.bytes_total) line += fmt::format(" of {} ({}%)", size_text(now.bytes_total), now.bytes * 100 / now.bytes_total);
+    if (now.bytes_total)
+      line += fmt::format(" of {} ({}%)", size_text(now.bytes_total), now.bytes * 100 / now.bytes_total);
     if (now.items) line += fmt::format(", {} entries", now.items);
     line += fmt::format(", {}/s", size_text(static_cast<uint64_t>(static_cast<double>(now.bytes) / seconds)));
     fmt::print(stderr, "\r{}\x1b[K", line);

@@ -60,9 +60,7 @@ void write_checksum(ChecksumType type, Bytes data, std::byte* out) {
       std::memcpy(out, &value, sizeof value);
       return;
     }
-    case ChecksumType::sha256:
-      sha256().digest(data, out);
-      return;
+    case ChecksumType::sha256: sha256().digest(data, out); return;
     case ChecksumType::blake2b_256:
       VERIFY(blake2b(reinterpret_cast<uint8_t*>(out), data.data(), nullptr, 32, data.size(), 0) == 0);
       return;
@@ -84,14 +82,10 @@ uint32_t crc32c(uint32_t seed, Bytes data) {
 
 std::string_view checksum_name(ChecksumType type) {
   switch (type) {
-    case ChecksumType::crc32c:
-      return "crc32c";
-    case ChecksumType::xxhash64:
-      return "xxhash64";
-    case ChecksumType::sha256:
-      return "sha256";
-    case ChecksumType::blake2b_256:
-      return "blake2b";
+    case ChecksumType::crc32c: return "crc32c";
+    case ChecksumType::xxhash64: return "xxhash64";
+    case ChecksumType::sha256: return "sha256";
+    case ChecksumType::blake2b_256: return "blake2b";
   }
   return "unknown";
 }

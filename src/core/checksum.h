@@ -22,14 +22,10 @@ enum class ChecksumType : uint8_t { crc32c, xxhash64, sha256, blake2b_256 };
 // Bytes that a checksum of this type has: 4, 8, 32, 32.
 constexpr size_t checksum_size(ChecksumType type) {
   switch (type) {
-    case ChecksumType::crc32c:
-      return 4;
-    case ChecksumType::xxhash64:
-      return 8;
-    case ChecksumType::sha256:
-      return 32;
-    case ChecksumType::blake2b_256:
-      return 32;
+    case ChecksumType::crc32c: return 4;
+    case ChecksumType::xxhash64: return 8;
+    case ChecksumType::sha256: return 32;
+    case ChecksumType::blake2b_256: return 32;
   }
   return 0;
 }

@@ -41,9 +41,12 @@ class Endian {
     bytes_ = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
   }
   static constexpr T swap(T value) {
-    if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(static_cast<uint16_t>(value)));
-    else if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(static_cast<uint32_t>(value)));
-    else return static_cast<T>(__builtin_bswap64(static_cast<uint64_t>(value)));
+    if constexpr (sizeof(T) == 2)
+      return static_cast<T>(__builtin_bswap16(static_cast<uint16_t>(value)));
+    else if constexpr (sizeof(T) == 4)
+      return static_cast<T>(__builtin_bswap32(static_cast<uint32_t>(value)));
+    else
+      return static_cast<T>(__builtin_bswap64(static_cast<uint64_t>(value)));
   }
   std::array<std::byte, sizeof(T)> bytes_;
 };

@@ -30,10 +30,11 @@ const ErrorKind limit{"limit", nullptr, EFBIG};
 
 namespace {
 const ErrorKind* const errno_kinds[] = {
-    &err::not_found,   &err::exists,   &err::not_a_directory, &err::is_a_directory, &err::no_attribute,
-    &err::too_long,    &err::range,    &err::loop,            &err::invalid,        &err::unsupported,
-    &err::read_only,   &err::no_space, &err::no_memory,       &err::would_block,    &err::cancelled,
-    &err::busy,        &err::limit,
+    &err::not_found,    &err::exists,      &err::not_a_directory, &err::is_a_directory,
+    &err::no_attribute, &err::too_long,    &err::range,           &err::loop,
+    &err::invalid,      &err::unsupported, &err::read_only,       &err::no_space,
+    &err::no_memory,    &err::would_block, &err::cancelled,       &err::busy,
+    &err::limit,
 };
 
 // Refusals of the operating system that none of our families means.
@@ -60,7 +61,9 @@ Error&& Error::while_doing(std::string operation) && {
   return std::move(*this);
 }
 
-void Error::add_place(const char* key, std::string value) { detail_->places.emplace_back(key, std::move(value)); }
+void Error::add_place(const char* key, std::string value) {
+  detail_->places.emplace_back(key, std::move(value));
+}
 
 void Error::set_expected(std::string expected, std::string found) {
   detail_->expected = std::move(expected);

@@ -9,8 +9,12 @@ namespace {
 
 const ErrorKind leaf_broken{"leaf-broken", &err::corrupt, EIO};
 
-Result<int> fails() { return Error::make(leaf_broken, "item {} overlaps", 3).at("device", "a.img").at("offset", 4096); }
-Result<int> passes_on() { return TRY(fails().context([] { return std::string("reading tree 5"); })) + 1; }
+Result<int> fails() {
+  return Error::make(leaf_broken, "item {} overlaps", 3).at("device", "a.img").at("offset", 4096);
+}
+Result<int> passes_on() {
+  return TRY(fails().context([] { return std::string("reading tree 5"); })) + 1;
+}
 Result<std::unique_ptr<int>> moves_through() {
   Result<std::unique_ptr<int>> inner = std::make_unique<int>(7);
   return TRY(std::move(inner));
@@ -27,7 +31,8 @@ Result<int> after_void(bool ok) {
 TEST(Error, CarriesKindPlaceAndTheOperationsItCameThrough) {
   auto result = passes_on();
   ASSERT_FALSE(result);
-  EXPECT_EQ(result.error().message(), "reading tree 5: item 3 overlaps at device a.img, offset 4096 [leaf-broken]");
+  EXPECT_EQ(result.error().message(),
+            "reading tree 5: item 3 overlaps at device a.img, offset 4096 [leaf-broken]");
 }
 
 TEST(Error, IsAlsoEachOfItsParents) {

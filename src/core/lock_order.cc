@@ -328,16 +328,11 @@ void Thread::check_blocking(const std::string& what, uint16_t node, Site site) {
 
 bool nesting_allowed(const Held& outer, const void* lock, LockNesting nesting, LockLevel level) {
   switch (nesting) {
-    case LockNesting::never:
-      return false;
-    case LockNesting::levels_descend:
-      return level < outer.level;
-    case LockNesting::levels_ascend:
-      return level > outer.level;
-    case LockNesting::addresses_ascend:
-      return level != outer.level || std::less<>()(outer.lock, lock);
-    case LockNesting::any:
-      return true;
+    case LockNesting::never: return false;
+    case LockNesting::levels_descend: return level < outer.level;
+    case LockNesting::levels_ascend: return level > outer.level;
+    case LockNesting::addresses_ascend: return level != outer.level || std::less<>()(outer.lock, lock);
+    case LockNesting::any: return true;
   }
   return false;
 }

@@ -1,4 +1,5 @@
-// One T for each thread that asks: working state too costly to make anew for every task, and not to be shared.
+// One T for each thread that asks: working state too costly to make anew for every task, and not to be
+// shared.
 #pragma once
 #include <functional>
 #include <memory>

@@ -14,10 +14,13 @@ template <typename T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
+  // Version 14 does not know requires-clauses.
+  // clang-format off
   template <typename U = T>
     requires std::is_constructible_v<T, U&&> &&
              (!std::is_same_v<std::remove_cvref_t<U>, Result>) && (!std::is_same_v<std::remove_cvref_t<U>, Error>)
   Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  // clang-format on
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
 
   bool has_value() const { return state_.index() == 0; }
@@ -77,10 +80,10 @@ class [[nodiscard]] Result<void> {
 #define TRY(...) KARST_TRY_AS(KARST_TRY_JOIN(karst_try_, __COUNTER__), __VA_ARGS__)
 #define KARST_TRY_JOIN(a, b) KARST_TRY_JOIN_(a, b)
 #define KARST_TRY_JOIN_(a, b) a##b
-#define KARST_TRY_AS(result, ...)                                                        \
-  __extension__({                                                                        \
-    auto&& result = (__VA_ARGS__);                                                       \
-    if (!result) [[unlikely]]                                                            \
-      return std::move(result).error();                                                  \
-    std::move(result).value();                                                           \
+#define KARST_TRY_AS(result, ...)       \
+  __extension__({                       \
+    auto&& result = (__VA_ARGS__);      \
+    if (!result) [[unlikely]]           \
+      return std::move(result).error(); \
+    std::move(result).value();          \
   })

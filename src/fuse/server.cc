@@ -117,8 +117,8 @@ std::string libfuse_options(const std::string& source, const MountOptions& optio
 // merely slower.
 void raise_readahead(const std::string& mountpoint) {
   constexpr std::string_view kilobytes = "4096";
-  // The device number, without asking the file system, which does not answer yet.
-  // Source: proc_pid_mountinfo(5): id, parent, major:minor, root, mountpoint where a space is \\040
+  // The device number, without asking the file system, which would be us.
+  // Source: proc_pid_mountinfo(5): id, parent, major:minor, root, mountpoint where a space is \040
   std::ifstream mounts("/proc/self/mountinfo");
   std::string device;
   for (std::string line; std::getline(mounts, line);) {
@@ -148,8 +148,10 @@ Result<std::unique_ptr<Server>> Server::create(btrfs::Image& image, const std::s
                                                const Logger& log) {
   std::string directory = TRY(directory_at(mountpoint));
   TRY(check_fuse_device());
-  struct statvfs space = TRY(statfs_of(image.fs()).context([] { return "counting space"; }));
-  std::unique_ptr<Server> server(new Server(image, log, space, options));
+  // A file system may be shown although the tree that counts its space is damaged.
+  auto space = statfs_of(image.fs());
+  if (!space) log.warning("space not counted", {}, &space.error());
+  std::unique_ptr<Server> server(new Server(image, log, std::move(space).value_or({}), options));
   server->mountpoint_ = std::move(directory);
   server->stop_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (server->stop_fd_ < 0) return Error::from_errno(errno, "eventfd");
@@ -170,7 +172,6 @@ Result<void> Server::mount(const std::string& source, const MountOptions& option
     return Error::make(err::not_mounted, "cannot mount on '{}'{}{}", mountpoint_, said.empty() ? "" : ": ", said);
   }
   mounted_ = true;
-  raise_readahead(mountpoint_);
   return {};
 }
 
@@ -202,7 +203,10 @@ void Server::serve() {
       int received = fuse_session_receive_buf(session_, &request);
       if (received == -EINTR) continue;
       if (received <= 0) break;  // unmounted, or nothing that can be helped
+      requests_.fetch_add(1, std::memory_order_relaxed);
       if (!handle_raw(session_, context_, request)) fuse_session_process_buf(session_, &request);
+      // Not before the first request, which sets what is raised here.
+      if (!begun_.exchange(true, std::memory_order_relaxed)) raise_readahead(mountpoint_);
     }
     use_view(nullptr);
     std::free(request.mem);
@@ -221,9 +225,9 @@ void Server::wait(int signal_fd) const {
 }
 
 Result<void> Server::run(Signals signals) {
-  struct sigaction action{}, old_action{};
+  struct sigaction action{};
   action.sa_handler = woken;  // without SA_RESTART: read() is to return
-  ::sigaction(wake_signal(), &action, &old_action);
+  ::sigaction(wake_signal(), &action, nullptr);  // and left there: another server may be running too
   // Blocked before there are threads, which inherit it. The wake-up must get through to them.
   sigset_t ends, wake, old_mask;
   sigemptyset(&ends);
@@ -272,7 +276,6 @@ Result<void> Server::run(Signals signals) {
     ::close(signal_fd);
   }
   ::pthread_sigmask(SIG_SETMASK, &old_mask, nullptr);
-  ::sigaction(wake_signal(), &old_action, nullptr);
   if (out_of_memory_) return Error(karst::err::no_memory, "not enough memory to serve");
   return result;
 }

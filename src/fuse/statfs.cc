@@ -6,39 +6,31 @@
 #include <bit>
 
 #include "btrfs/format/chunk.h"
+#include "btrfs/tool/usage.h"
 
 namespace karst::fuse {
 namespace {
 
 using namespace btrfs;
 
-struct Usage {
-  uint64_t used_on_disk = 0;   // all copies
-  uint64_t data_profiles = 0;  // block_group profile bits of block groups with data
-};
-
 uint64_t copies_of(uint64_t flags) {
   const Profile* profile = profile_of(flags);
   return profile ? profile->copies : 1;
 }
 
-Result<Usage> usage_of(const Filesystem& fs) {
-  Usage usage;
-  const bool own_tree = (fs.super().compat_ro_flags & compat_ro::block_group_tree) != 0;
-  Cursor cursor(TRY(fs.tree(own_tree ? id::block_group_tree : id::extent_tree)));
-  for (const ChunkEntry& chunk : fs.volume().chunks().all()) {
-    if (!TRY(cursor.find({chunk.logical, ItemType::block_group_item, chunk.length}))) continue;
-    const auto* item = cursor.as<BlockGroupItem>();
-    if (!item) continue;
-    usage.used_on_disk += item->used * copies_of(item->flags);
-    if (item->flags & block_group::data) usage.data_profiles |= item->flags & block_group::profile_mask;
-  }
-  return usage;
+// Bytes used by all copies.
+uint64_t used_on_disk(const Usage& usage) {
+  uint64_t sum = 0;
+  for (const SpaceUsage& space : usage.spaces) sum += space.used * copies_of(space.flags);
+  return sum;
 }
 
-// The highest profile bit decides: the last one that the kernel looks at.
+// Of several data profiles the highest bit decides: the last one that the kernel looks at.
 uint64_t data_factor(const Usage& usage) {
-  return usage.data_profiles == 0 ? 1 : copies_of(std::bit_floor(usage.data_profiles));
+  uint64_t profiles = 0;
+  for (const SpaceUsage& space : usage.spaces)
+    if (space.flags & block_group::data) profiles |= space.flags & block_group::profile_mask;
+  return profiles == 0 ? 1 : copies_of(std::bit_floor(profiles));
 }
 
 // What the kernel keeps back so that it can always commit.
@@ -86,7 +78,7 @@ Result<uint64_t> unallocated(const Filesystem& fs) {
 }  // namespace
 
 Result<struct statvfs> statfs_of(const Filesystem& fs) {
-  const Usage usage = TRY(usage_of(fs));
+  const Usage usage = TRY(measure_usage(fs));
   const uint64_t factor = data_factor(usage);
   const uint64_t reserve = TRY(global_reserve(fs));
   const uint64_t unit = fs.geometry().sectorsize;
@@ -95,7 +87,7 @@ Result<struct statvfs> statfs_of(const Filesystem& fs) {
   numbers.f_frsize = unit;
   numbers.f_namemax = 255;
   numbers.f_blocks = fs.super().total_bytes / factor / unit;
-  const uint64_t taken = usage.used_on_disk / factor / unit + reserve / unit;
+  const uint64_t taken = used_on_disk(usage) / factor / unit + reserve / unit;
   numbers.f_bfree = numbers.f_blocks - std::min<uint64_t>(taken, numbers.f_blocks);
   numbers.f_bavail = TRY(unallocated(fs)) / factor / unit;
   return numbers;

@@ -43,7 +43,7 @@ Result<Attributes> read_attributes(Cursor& cursor, uint64_t inode) {
 }
 
 struct stat Attributes::to_stat(uint32_t sectorsize) const {
-  struct stat st{};
+  struct stat st {};
   st.st_ino = inode;
   st.st_mode = mode;
   st.st_nlink = nlink;

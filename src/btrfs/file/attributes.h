@@ -25,12 +25,12 @@ struct InodeId {
 
 struct Attributes {
   uint64_t inode;
-  uint64_t size;        // bytes
-  uint64_t allocated;   // bytes of data extents, before compression
+  uint64_t size;       // bytes
+  uint64_t allocated;  // bytes of data extents, before compression
   uint64_t generation;
-  uint64_t transid;     // transaction of the last change
-  uint64_t flags;       // inode_flag
-  uint64_t sequence;    // change counter
+  uint64_t transid;   // transaction of the last change
+  uint64_t flags;     // inode_flag
+  uint64_t sequence;  // change counter
   mode_t mode;
   uid_t uid;
   gid_t gid;
@@ -54,6 +54,7 @@ Result<Attributes> read_attributes(Cursor& cursor, uint64_t inode);
 template <>
 struct std::hash<karst::btrfs::InodeId> {
   size_t operator()(const karst::btrfs::InodeId& id) const {
-    return static_cast<size_t>((id.inode + id.subvolume * 0x9e3779b97f4a7c15ull) * 0xff51afd7ed558ccdull >> 7);
+    return static_cast<size_t>((id.inode + id.subvolume * 0x9e3779b97f4a7c15ull) * 0xff51afd7ed558ccdull >>
+                               7);
   }
 };

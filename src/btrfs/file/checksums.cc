@@ -34,8 +34,8 @@ Result<void> ChecksumReader::find(uint64_t logical, uint64_t length, Range& rang
     uint64_t item_end = key.offset + sums.size() / size * sector;
     uint64_t from = std::max(key.offset, logical), to = std::min(item_end, end);
     if (from >= to) continue;
-    std::memcpy(range.sums.data() + (from - logical) / sector * size, sums.data() + (from - key.offset) / sector * size,
-                (to - from) / sector * size);
+    std::memcpy(range.sums.data() + (from - logical) / sector * size,
+                sums.data() + (from - key.offset) / sector * size, (to - from) / sector * size);
     for (uint64_t i = (from - logical) / sector; i < (to - logical) / sector; ++i) range.present[i] = true;
     found += (to - from) / sector;
     if (item_end >= end) break;
@@ -53,7 +53,8 @@ std::vector<uint32_t> bad_sectors(const Geometry& geometry, Bytes data, const Ch
     size_t some = std::min(batch, count - first);
     auto out = std::span(computed).first(some * size);
     compute_checksums(geometry.checksum_type, data.subspan(first * sector, some * sector), sector, out);
-    if (range.complete && std::memcmp(out.data(), range.sums.data() + first * size, out.size()) == 0) continue;
+    if (range.complete && std::memcmp(out.data(), range.sums.data() + first * size, out.size()) == 0)
+      continue;
     for (size_t i = 0; i < some; ++i)
       if (!range.present[first + i] ||
           std::memcmp(out.data() + i * size, range.sums.data() + (first + i) * size, size) != 0)
@@ -65,10 +66,13 @@ std::vector<uint32_t> bad_sectors(const Geometry& geometry, Bytes data, const Ch
 Error sector_error(const Geometry& geometry, uint64_t logical, Bytes data, const ChecksumReader::Range& range,
                    uint32_t index) {
   uint64_t address = logical + uint64_t{index} * geometry.sectorsize;
-  if (!range.present[index]) return Error(err::checksum_missing, "data has no checksum").at("logical", address);
+  if (!range.present[index])
+    return Error(err::checksum_missing, "data has no checksum").at("logical", address);
   Checksum expected{};
-  std::memcpy(expected.bytes.data(), range.sums.data() + index * geometry.checksum_size, geometry.checksum_size);
-  Checksum found = compute_checksum(geometry.checksum_type, data.subspan(index * geometry.sectorsize, geometry.sectorsize));
+  std::memcpy(expected.bytes.data(), range.sums.data() + index * geometry.checksum_size,
+              geometry.checksum_size);
+  Checksum found = compute_checksum(geometry.checksum_type,
+                                    data.subspan(index * geometry.sectorsize, geometry.sectorsize));
   return Error(err::data_checksum, "data checksum does not match")
       .expected(expected.text(geometry.checksum_type), found.text(geometry.checksum_type))
       .at("logical", address);

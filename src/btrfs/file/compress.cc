@@ -36,16 +36,14 @@ Result<Codec*> ready(std::optional<Codec>& codec) {
 bool compression_supported(Compression type) {
   switch (type) {
     case Compression::zlib:
-    case Compression::zstd:
-      return true;
+    case Compression::zstd: return true;
     case Compression::lzo:
 #if KARST_LZO
       return true;
 #else
       return false;
 #endif
-    case Compression::none:
-      break;
+    case Compression::none: break;
   }
   return false;
 }
@@ -85,19 +83,14 @@ Result<size_t> Decompressor::decode(Compression type, Bytes input, MutableBytes 
   if (input.empty()) return Error(err::compressed_header, "a compressed extent of no bytes");
   Codecs* codecs = TRY(this->codecs());
   switch (type) {
-    case Compression::zlib:
-      return TRY(ready(codecs->zlib))
-      ->decode(input, output);
-    case Compression::zstd:
-      return TRY(ready(codecs->zstd))
-      ->decode(input, output);
+    case Compression::zlib: return TRY(ready(codecs->zlib))->decode(input, output);
+    case Compression::zstd: return TRY(ready(codecs->zstd))->decode(input, output);
     case Compression::lzo: {
       LzoDecoder* lzo = TRY(ready(codecs->lzo));
       return is_inline ? lzo->decode_inline(input, output, sectorsize)
                        : lzo->decode(input, output, sectorsize);
     }
-    case Compression::none:
-      break;
+    case Compression::none: break;
   }
   return Error::make(karst::err::unsupported, "unknown compression {}", static_cast<unsigned>(type));
 }
@@ -149,14 +142,10 @@ Result<std::unique_ptr<Compressor>> Compressor::create(Compression type, int lev
     return compressor;
   };
   switch (type) {
-    case Compression::zlib:
-      return make(TRY(ZlibEncoder::create(level)));
-    case Compression::lzo:
-      return make(TRY(LzoEncoder::create()));
-    case Compression::zstd:
-      return make(TRY(ZstdEncoder::create(level)));
-    case Compression::none:
-      break;
+    case Compression::zlib: return make(TRY(ZlibEncoder::create(level)));
+    case Compression::lzo: return make(TRY(LzoEncoder::create()));
+    case Compression::zstd: return make(TRY(ZstdEncoder::create(level)));
+    case Compression::none: break;
   }
   return Error::make(karst::err::unsupported, "unknown compression {}", static_cast<unsigned>(type));
 }

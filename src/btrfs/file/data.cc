@@ -6,9 +6,9 @@
 namespace karst::btrfs {
 namespace {
 
-constexpr uint64_t window = 1 << 20;         // bytes of a file that are in flight together
-constexpr size_t scratch_limit = 2 << 20;    // raw bytes in flight beside the caller's buffer
-constexpr uint64_t small_read = 256 << 10;   // up to here, one read and a copy beat three reads
+constexpr uint64_t window = 1 << 20;        // bytes of a file that are in flight together
+constexpr size_t scratch_limit = 2 << 20;   // raw bytes in flight beside the caller's buffer
+constexpr uint64_t small_read = 256 << 10;  // up to here, one read and a copy beat three reads
 
 uint64_t round_down(uint64_t value, uint64_t unit) { return value / unit * unit; }
 uint64_t round_up(uint64_t value, uint64_t unit) { return round_down(value + unit - 1, unit); }
@@ -22,7 +22,9 @@ void copy_part(Bytes whole, uint64_t from, MutableBytes destination) {
 }
 
 Error extent_error(const FileRange& range, std::string what) {
-  return Error(karst::err::corrupt, std::move(what)).at("file offset", range.offset).at("extent", range.disk_bytenr);
+  return Error(karst::err::corrupt, std::move(what))
+      .at("file offset", range.offset)
+      .at("extent", range.disk_bytenr);
 }
 
 }  // namespace
@@ -37,7 +39,8 @@ void DataReader::bind(const Tree& tree) {
   cursor_ = Cursor(tree);
 }
 
-Result<size_t> DataReader::read(const Tree& tree, const Attributes& file, uint64_t offset, MutableBytes destination) {
+Result<size_t> DataReader::read(const Tree& tree, const Attributes& file, uint64_t offset,
+                                MutableBytes destination) {
   return read_all(tree, file, offset, destination, nullptr);
 }
 
@@ -53,7 +56,8 @@ Result<size_t> DataReader::read_all(const Tree& tree, const Attributes& file, ui
   const size_t total = std::min<uint64_t>(destination.size(), file.size - offset);
   for (size_t done = 0; done < total;) {
     size_t some = std::min<uint64_t>(window - (offset + done) % window, total - done);
-    TRY(read_window({file, offset + done, destination.subspan(done, some), destination.subspan(done), failures}));
+    TRY(read_window(
+        {file, offset + done, destination.subspan(done, some), destination.subspan(done), failures}));
     done += some;
   }
   return total;
@@ -97,7 +101,8 @@ Result<void> DataReader::read_window(const Job& job) {
   return {};
 }
 
-Result<void> DataReader::plan(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination) {
+Result<void> DataReader::plan(const Job& job, const FileRange& range, uint64_t from,
+                              MutableBytes destination) {
   if (range.reads_as_zeroes()) {
     zero(destination);
     return {};
@@ -122,12 +127,14 @@ Result<void> DataReader::read_inline(const FileRange& range, uint64_t from, Muta
 }
 
 // Raw sectors go straight into the caller's buffer where they are whole; partial ones through scratch.
-Result<void> DataReader::plan_plain(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination) {
+Result<void> DataReader::plan_plain(const Job& job, const FileRange& range, uint64_t from,
+                                    MutableBytes destination) {
   const uint64_t sector = fs_.geometry().sectorsize;
   const uint64_t start = range.disk_bytenr + range.extent_offset + (from - range.offset);
   const uint64_t end = start + destination.size();
   if (range.extent_offset > range.disk_num_bytes || range.length > range.disk_num_bytes - range.extent_offset)
-    return extent_error(range, "file extent reaches outside its disk extent").at("bytes", range.disk_num_bytes);
+    return extent_error(range, "file extent reaches outside its disk extent")
+        .at("bytes", range.disk_num_bytes);
   auto add = [&](uint64_t logical, MutableBytes raw, uint64_t file_offset, MutableBytes part, bool direct) {
     pieces_.push_back({range, file_offset, part, logical, raw, direct});
   };
@@ -150,7 +157,8 @@ Result<void> DataReader::plan_plain(const Job& job, const FileRange& range, uint
   uint64_t head = (sector - start % sector) % sector;
   uint64_t body = round_down(destination.size() - head, sector);
   uint64_t tail = destination.size() - head - body;
-  if (head) add(round_down(start, sector), TRY(take_scratch(job, sector)), from, destination.first(head), false);
+  if (head)
+    add(round_down(start, sector), TRY(take_scratch(job, sector)), from, destination.first(head), false);
   add(start + head, destination.subspan(head, body), from + head, destination.subspan(head, body), true);
   if (tail) {
     MutableBytes raw = TRY(take_scratch(job, sector));
@@ -162,9 +170,13 @@ Result<void> DataReader::plan_plain(const Job& job, const FileRange& range, uint
 Result<void> DataReader::plan_compressed(const Job& job, const FileRange& range, uint64_t from,
                                          MutableBytes destination) {
   if (range.ram_bytes > compressed_extent_max || range.disk_num_bytes > compressed_extent_max)
-    return extent_error(range, "compressed extent is too large").at("ram_bytes", range.ram_bytes).at("bytes", range.disk_num_bytes);
-  if (range.extent_offset > range.ram_bytes || range.length > round_up(range.ram_bytes, fs_.geometry().sectorsize) - range.extent_offset)
-    return extent_error(range, "file extent reaches outside its decompressed extent").at("ram_bytes", range.ram_bytes);
+    return extent_error(range, "compressed extent is too large")
+        .at("ram_bytes", range.ram_bytes)
+        .at("bytes", range.disk_num_bytes);
+  if (range.extent_offset > range.ram_bytes ||
+      range.length > round_up(range.ram_bytes, fs_.geometry().sectorsize) - range.extent_offset)
+    return extent_error(range, "file extent reaches outside its decompressed extent")
+        .at("ram_bytes", range.ram_bytes);
   if (copy_cached(range, from, destination)) return {};
   MutableBytes raw = TRY(take_scratch(job, range.disk_num_bytes));
   pieces_.push_back({range, from, destination, range.disk_bytenr, raw, false});
@@ -177,7 +189,8 @@ Result<MutableBytes> DataReader::take_scratch(const Job& job, uint64_t length) {
     if (!pieces_.empty()) TRY(flush(job));
     scratch_used_ = 0;
     if (scratch_.size() < scratch_limit || scratch_.size() < length)
-      scratch_.resize(std::max<size_t>(std::min(scratch_limit, scratch_.size() * 2), std::max<size_t>(length, small_read)));
+      scratch_.resize(std::max<size_t>(std::min(scratch_limit, scratch_.size() * 2),
+                                       std::max<size_t>(length, small_read)));
   }
   MutableBytes taken = MutableBytes(scratch_).subspan(scratch_used_, length);
   scratch_used_ += length;
@@ -200,7 +213,8 @@ Result<void> DataReader::flush(const Job& job) {
     }
     piece.request = requests_.size();
     auto chunk = fs_.volume().chunks().find(piece.logical);
-    requests_.push_back({Logical(piece.logical), piece.raw, chunk ? fs_.volume().first_copy(**chunk, piece.logical) : 0, {}});
+    requests_.push_back(
+        {Logical(piece.logical), piece.raw, chunk ? fs_.volume().first_copy(**chunk, piece.logical) : 0, {}});
   }
   if (!requests_.empty()) fs_.volume().read_batch(*queue_, requests_);
   auto pieces = std::move(pieces_);
@@ -228,44 +242,66 @@ Result<void> DataReader::finish(const Job& job, Piece& piece) {
   }
   const bool compressed = piece.range.compression != Compression::none;
   for (uint32_t sector : bad) {
-    Error reason = outcome ? sector_error(geometry, piece.logical, piece.raw, sums_, sector) : outcome.error().clone();
-    reason = std::move(reason).at("inode", job.file.inode).at("tree", root_name(tree_->id)).at("file offset", piece.file_offset);
+    if (!outcome && read_again(job, piece, sector)) continue;
+    Error reason =
+        outcome ? sector_error(geometry, piece.logical, piece.raw, sums_, sector) : outcome.error().clone();
+    reason = std::move(reason)
+                 .at("inode", job.file.inode)
+                 .at("tree", root_name(tree_->id))
+                 .at("file offset", piece.file_offset);
     auto repaired = repair(job, piece, sector, std::move(reason));
     if (repaired) continue;
     if (compressed) return repaired;
     // Only what lies in this sector is lost.
-    uint64_t within = piece.logical - (piece.range.disk_bytenr + piece.range.extent_offset) + uint64_t{sector} * geometry.sectorsize;
-    uint64_t start = piece.range.offset + within;  // of the sector, in the file; may wrap below the first byte
+    uint64_t within = piece.logical - (piece.range.disk_bytenr + piece.range.extent_offset) +
+                      uint64_t{sector} * geometry.sectorsize;
+    uint64_t start =
+        piece.range.offset + within;  // of the sector, in the file; may wrap below the first byte
     int64_t skew = static_cast<int64_t>(start - piece.file_offset);
     size_t from = skew < 0 ? 0 : static_cast<size_t>(skew);
-    size_t to = std::min<size_t>(static_cast<size_t>(skew + static_cast<int64_t>(geometry.sectorsize)), piece.destination.size());
+    size_t to = std::min<size_t>(static_cast<size_t>(skew + static_cast<int64_t>(geometry.sectorsize)),
+                                 piece.destination.size());
     if (from >= to) continue;
-    if (!piece.direct) std::fill_n(piece.raw.begin() + sector * geometry.sectorsize, geometry.sectorsize, std::byte{});
-    TRY(fail(job, piece.file_offset + from, piece.destination.subspan(from, to - from), std::move(repaired).error()));
+    if (!piece.direct)
+      std::fill_n(piece.raw.begin() + sector * geometry.sectorsize, geometry.sectorsize, std::byte{});
+    TRY(fail(job, piece.file_offset + from, piece.destination.subspan(from, to - from),
+             std::move(repaired).error()));
   }
   if (compressed) return deliver_compressed(piece);
   if (!piece.direct) {
-    uint64_t start = piece.range.disk_bytenr + piece.range.extent_offset + (piece.file_offset - piece.range.offset);
-    std::copy_n(piece.raw.begin() + static_cast<ptrdiff_t>(start - piece.logical), piece.destination.size(), piece.destination.begin());
+    uint64_t start =
+        piece.range.disk_bytenr + piece.range.extent_offset + (piece.file_offset - piece.range.offset);
+    std::copy_n(piece.raw.begin() + static_cast<ptrdiff_t>(start - piece.logical), piece.destination.size(),
+                piece.destination.begin());
   }
   return {};
 }
 
-Result<void> DataReader::repair(const Job& job, Piece& piece, uint32_t sector, Error reason) {
+Result<void> DataReader::verify_sector(const Job& job, const Piece& piece, uint32_t sector) const {
   const Geometry& geometry = fs_.geometry();
-  uint64_t address = piece.logical + uint64_t{sector} * geometry.sectorsize;
-  MutableBytes bytes = piece.raw.subspan(sector * geometry.sectorsize, geometry.sectorsize);
-  const bool checked = (job.file.flags & inode_flag::nodatasum) == 0;
-  auto verify = [&]() -> Result<void> {
-    if (!checked) return {};
-    if (!sums_.present[sector]) return sector_error(geometry, piece.logical, piece.raw, sums_, sector);
-    std::array<std::byte, 32> found;
-    auto out = std::span(found).first(geometry.checksum_size);
-    compute_checksums(geometry.checksum_type, bytes, geometry.sectorsize, out);
-    if (std::equal(out.begin(), out.end(), sums_.sums.begin() + sector * geometry.checksum_size)) return {};
-    return sector_error(geometry, piece.logical, piece.raw, sums_, sector);
-  };
-  return fs_.volume().read_other_copies(Logical(address), bytes, requests_[piece.request].copy, std::move(reason), verify);
+  if (job.file.flags & inode_flag::nodatasum) return {};
+  if (!sums_.present[sector]) return sector_error(geometry, piece.logical, piece.raw, sums_, sector);
+  std::array<std::byte, 32> found;
+  auto out = std::span(found).first(geometry.checksum_size);
+  Bytes bytes = piece.raw.subspan(sector * geometry.sectorsize, geometry.sectorsize);
+  compute_checksums(geometry.checksum_type, bytes, geometry.sectorsize, out);
+  if (std::equal(out.begin(), out.end(), sums_.sums.begin() + sector * geometry.checksum_size)) return {};
+  return sector_error(geometry, piece.logical, piece.raw, sums_, sector);
+}
+
+// One sector of a read that failed as a whole: it need not be the one that failed.
+Result<void> DataReader::read_again(const Job& job, Piece& piece, uint32_t sector) {
+  const uint32_t size = fs_.geometry().sectorsize;
+  TRY(fs_.volume().read_copy(Logical(piece.logical + uint64_t{sector} * size),
+                             piece.raw.subspan(sector * size, size), requests_[piece.request].copy));
+  return verify_sector(job, piece, sector);
+}
+
+Result<void> DataReader::repair(const Job& job, Piece& piece, uint32_t sector, Error reason) {
+  const uint32_t size = fs_.geometry().sectorsize;
+  return fs_.volume().read_other_copies(Logical(piece.logical + uint64_t{sector} * size),
+                                        piece.raw.subspan(sector * size, size), requests_[piece.request].copy,
+                                        std::move(reason), [&] { return verify_sector(job, piece, sector); });
 }
 
 Result<void> DataReader::deliver_compressed(Piece& piece) {
@@ -288,7 +324,8 @@ Result<void> DataReader::deliver_compressed(Piece& piece) {
     TRY(decompressor_.decompress(range.compression, piece.raw, whole, sector));
     return {};
   };
-  auto folio = TRY(shared_.cache().get(shared_.key(range.disk_bytenr), range.ram_bytes, cache::Residence::on_demand, fill));
+  auto folio = TRY(shared_.cache().get(shared_.key(range.disk_bytenr), range.ram_bytes,
+                                       cache::Residence::on_demand, fill));
   if (copy_cached(range, piece.file_offset, piece.destination)) return {};
   cache::Mapping mapping(folio);
   copy_part(mapping.bytes(), from, piece.destination);
@@ -308,7 +345,8 @@ namespace {
 bool is_hole(const FileRange& range) { return range.reads_as_zeroes(); }
 }  // namespace
 
-Result<std::optional<uint64_t>> DataReader::seek_data(const Tree& tree, const Attributes& file, uint64_t offset) {
+Result<std::optional<uint64_t>> DataReader::seek_data(const Tree& tree, const Attributes& file,
+                                                      uint64_t offset) {
   bind(tree);
   if (offset >= file.size) return std::optional<uint64_t>();
   ExtentWalker walker(cursor_, file.inode, file.size, fs_.geometry().sectorsize);
@@ -318,7 +356,8 @@ Result<std::optional<uint64_t>> DataReader::seek_data(const Tree& tree, const At
   return std::optional<uint64_t>(std::max(offset, range->offset));
 }
 
-Result<std::optional<uint64_t>> DataReader::seek_hole(const Tree& tree, const Attributes& file, uint64_t offset) {
+Result<std::optional<uint64_t>> DataReader::seek_hole(const Tree& tree, const Attributes& file,
+                                                      uint64_t offset) {
   bind(tree);
   if (offset >= file.size) return std::optional<uint64_t>();
   ExtentWalker walker(cursor_, file.inode, file.size, fs_.geometry().sectorsize);
@@ -327,18 +366,21 @@ Result<std::optional<uint64_t>> DataReader::seek_hole(const Tree& tree, const At
   return std::optional<uint64_t>(range ? std::max(offset, range->offset) : file.size);
 }
 
-Result<void> DataReader::will_read(const Tree& tree, const Attributes& file, uint64_t offset, uint64_t length) {
+Result<void> DataReader::will_read(const Tree& tree, const Attributes& file, uint64_t offset,
+                                   uint64_t length) {
   bind(tree);
   ExtentWalker walker(cursor_, file.inode, file.size, fs_.geometry().sectorsize);
   const uint64_t end = length > file.size || offset > file.size - length ? file.size : offset + length;
   for (auto range = TRY(walker.seek(offset)); range && range->offset < end; range = TRY(walker.next())) {
     if (range->kind != RangeKind::data) continue;
     if (range->compression != Compression::none) {
-      fs_.volume().will_read(Logical(range->disk_bytenr), std::min<uint64_t>(range->disk_num_bytes, compressed_extent_max));
+      fs_.volume().will_read(Logical(range->disk_bytenr),
+                             std::min<uint64_t>(range->disk_num_bytes, compressed_extent_max));
       continue;
     }
     uint64_t from = std::max(range->offset, offset), to = std::min(range->end(), end);
-    fs_.volume().will_read(Logical(range->disk_bytenr + range->extent_offset + (from - range->offset)), to - from);
+    fs_.volume().will_read(Logical(range->disk_bytenr + range->extent_offset + (from - range->offset)),
+                           to - from);
   }
   return {};
 }

@@ -43,12 +43,12 @@ class DataReader {
     Error error;
   };
 
-  // Fills `destination` from `offset`, up to the end of the file: the number of bytes. An error if any byte of
-  // them has no good copy. Bytes of `destination` past the end of the file may be overwritten.
+  // Fills `destination` from `offset`, up to the end of the file: the number of bytes. An error if any byte
+  // of them has no good copy. Bytes of `destination` past the end of the file may be overwritten.
   Result<size_t> read(const Tree& tree, const Attributes& file, uint64_t offset, MutableBytes destination);
   // The same, but bytes without a good copy are zeroes and listed in `failures`.
-  Result<size_t> read_salvaging(const Tree& tree, const Attributes& file, uint64_t offset, MutableBytes destination,
-                                std::vector<Failure>& failures);
+  Result<size_t> read_salvaging(const Tree& tree, const Attributes& file, uint64_t offset,
+                                MutableBytes destination, std::vector<Failure>& failures);
 
   // The first offset at or after `offset` that holds data (SEEK_DATA) or is in a hole (SEEK_HOLE); as the
   // kernel, a preallocated range is a hole and the end of the file is one. nullopt: none (ENXIO).
@@ -57,7 +57,6 @@ class DataReader {
 
   // Tells the devices that this part of the file will be read soon.
   Result<void> will_read(const Tree& tree, const Attributes& file, uint64_t offset, uint64_t length);
-
 
  private:
   // A part of a read that comes from one extent on the volume.
@@ -85,10 +84,13 @@ class DataReader {
   Result<void> read_window(const Job& job);
   Result<void> plan(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination);
   Result<void> plan_plain(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination);
-  Result<void> plan_compressed(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination);
+  Result<void> plan_compressed(const Job& job, const FileRange& range, uint64_t from,
+                               MutableBytes destination);
   Result<void> flush(const Job& job);
   Result<void> finish(const Job& job, Piece& piece);
   Result<void> repair(const Job& job, Piece& piece, uint32_t sector, Error reason);
+  Result<void> read_again(const Job& job, Piece& piece, uint32_t sector);
+  Result<void> verify_sector(const Job& job, const Piece& piece, uint32_t sector) const;
   Result<void> deliver_compressed(Piece& piece);
   Result<void> read_inline(const FileRange& range, uint64_t from, MutableBytes destination);
   Result<void> fail(const Job& job, uint64_t offset, MutableBytes destination, Error error);

@@ -16,7 +16,8 @@ Result<DirectoryEntry> entry_from(const Filesystem& fs, const Tree& tree, uint64
                                   const DirItem& item, std::string_view name) {
   Key location = item.location.key();
   auto type = FileType(item.type & ~file_type_encrypted);
-  if (location.type == ItemType::inode_item) return DirectoryEntry{name, {tree.id, location.objectid}, type, index, false};
+  if (location.type == ItemType::inode_item)
+    return DirectoryEntry{name, {tree.id, location.objectid}, type, index, false};
   if (!TRY(has_root_ref(fs, tree.id, location.objectid, directory, name)))
     return DirectoryEntry{name, {tree.id, id::empty_subvol_dir}, type, index, true};
   Root root = TRY(fs.root(location.objectid));
@@ -50,7 +51,8 @@ Result<std::optional<DirectoryEntry>> DirectoryLister::current() {
 
 Result<std::optional<DirectoryEntry>> look_up(const Filesystem& fs, Cursor& cursor, const Tree& tree,
                                               uint64_t directory, std::string_view name) {
-  if (!TRY(cursor.find({directory, ItemType::dir_item, name_hash(name)}))) return std::optional<DirectoryEntry>();
+  if (!TRY(cursor.find({directory, ItemType::dir_item, name_hash(name)})))
+    return std::optional<DirectoryEntry>();
   Bytes rest = cursor.data();
   while (const auto* item = overlay<DirItem>(rest)) {
     uint64_t size = sizeof(DirItem) + uint64_t{item->name_len} + item->data_len;

@@ -17,8 +17,8 @@ struct DirectoryEntry {
   std::string_view name;  // borrowed from the cursor's block
   InodeId target;
   FileType type;
-  uint64_t index;         // of DIR_INDEX; 0 where it was found by hash
-  bool is_subvolume;      // target is the root of a subvolume, or the empty directory in its place
+  uint64_t index;     // of DIR_INDEX; 0 where it was found by hash
+  bool is_subvolume;  // target is the root of a subvolume, or the empty directory in its place
 };
 
 // Lists one directory. Not thread-safe. An error leaves the lister usable: next() goes on after the entry.

@@ -5,7 +5,8 @@
 namespace karst::btrfs {
 
 bool ExtentWalker::at_extent() const {
-  return cursor_->valid() && cursor_->key().objectid == inode_ && cursor_->key().type == ItemType::extent_data;
+  return cursor_->valid() && cursor_->key().objectid == inode_ &&
+         cursor_->key().type == ItemType::extent_data;
 }
 
 Result<std::optional<FileRange>> ExtentWalker::seek(uint64_t offset) {
@@ -21,8 +22,10 @@ Result<std::optional<FileRange>> ExtentWalker::seek(uint64_t offset) {
     gap_start = before.end();
   }
   // Past the extent before it: a hole up to the next one.
-  if (found) TRY(cursor_->next());
-  else TRY(cursor_->seek({inode_, ItemType::extent_data, 0}));
+  if (found)
+    TRY(cursor_->next());
+  else
+    TRY(cursor_->seek({inode_, ItemType::extent_data, 0}));
   while (cursor_->valid() && cursor_->key() < Key{inode_, ItemType::extent_data, 0}) TRY(cursor_->next());
   return from(gap_start);
 }
@@ -40,7 +43,9 @@ Result<std::optional<FileRange>> ExtentWalker::from(uint64_t start) {
   if (at_extent() && next_extent <= start) {
     range = TRY(decode());
     if (range.end() <= start)
-      return Error(karst::err::corrupt, "file extents overlap").at("inode", inode_).at("offset", range.offset);
+      return Error(karst::err::corrupt, "file extents overlap")
+          .at("inode", inode_)
+          .at("offset", range.offset);
   } else {
     range.offset = start;
     range.length = next_extent - start;
@@ -66,16 +71,18 @@ Result<FileRange> ExtentWalker::decode() const {
   } else {
     const auto* extent = overlay<FileExtent>(item);
     if (!extent) return Error(karst::err::corrupt, "file extent item is too short").at("inode", inode_);
-    range.kind = extent->disk_bytenr == 0                                       ? RangeKind::hole
+    range.kind = extent->disk_bytenr == 0                                 ? RangeKind::hole
                  : FileExtentType(head->type) == FileExtentType::prealloc ? RangeKind::prealloc
-                                                                                : RangeKind::data;
+                                                                          : RangeKind::data;
     range.length = extent->num_bytes;
     range.disk_bytenr = extent->disk_bytenr;
     range.disk_num_bytes = extent->disk_num_bytes;
     range.extent_offset = extent->offset;
   }
   if (range.length == 0)
-    return Error(karst::err::corrupt, "file extent of no length").at("inode", inode_).at("offset", range.offset);
+    return Error(karst::err::corrupt, "file extent of no length")
+        .at("inode", inode_)
+        .at("offset", range.offset);
   if (range.offset < size_) range.length = std::min(range.length, size_ - range.offset);
   return range;
 }

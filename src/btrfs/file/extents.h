@@ -16,8 +16,8 @@ struct FileRange {
   uint64_t length = 0;
   RangeKind kind = RangeKind::hole;
   Compression compression = Compression::none;
-  uint64_t ram_bytes = 0;      // of the whole decompressed extent
-  uint64_t disk_bytenr = 0;    // data, prealloc: the whole extent
+  uint64_t ram_bytes = 0;    // of the whole decompressed extent
+  uint64_t disk_bytenr = 0;  // data, prealloc: the whole extent
   uint64_t disk_num_bytes = 0;
   uint64_t extent_offset = 0;  // where the range begins in the decompressed extent
   Bytes inline_bytes;          // inline_data: as stored; borrowed until the walker moves

@@ -9,7 +9,8 @@ namespace {
 
 // Each item of a type holds one or more heads, each followed by its name.
 template <typename Head>
-Result<void> visit_links(Cursor& cursor, uint64_t inode, ItemType type, FunctionRef<Result<void>(const Link&)> visit) {
+Result<void> visit_links(Cursor& cursor, uint64_t inode, ItemType type,
+                         FunctionRef<Result<void>(const Link&)> visit) {
   TRY(cursor.seek({inode, type, 0}));
   while (cursor.valid() && cursor.key().objectid == inode && cursor.key().type == type) {
     Bytes rest = cursor.data();
@@ -38,7 +39,8 @@ Result<std::string> path_in_subvolume(Cursor& cursor, uint64_t inode) {
   // A loop comes back to the inode noted last, which is one of the loop at some time (Brent).
   uint64_t noted = 0;
   for (size_t steps = 0; inode != id::first_free; ++steps) {
-    if (inode == noted) return Error(karst::err::corrupt, "directories contain each other").at("inode", inode);
+    if (inode == noted)
+      return Error(karst::err::corrupt, "directories contain each other").at("inode", inode);
     if (std::has_single_bit(steps)) noted = inode;
     std::optional<uint64_t> parent;
     std::string name;

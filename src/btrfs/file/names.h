@@ -9,9 +9,9 @@ namespace karst::btrfs {
 
 // One name of an inode. Moves nothing it borrows beyond the call.
 struct Link {
-  uint64_t parent;         // directory's inode
-  uint64_t index;          // of DIR_INDEX
-  std::string_view name;   // borrowed
+  uint64_t parent;        // directory's inode
+  uint64_t index;         // of DIR_INDEX
+  std::string_view name;  // borrowed
 };
 
 // Calls back for each name an inode has, from INODE_REF and INODE_EXTREF items.

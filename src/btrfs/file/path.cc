@@ -28,11 +28,14 @@ Result<Attributes> attributes_of(const Filesystem& fs, InodeId id, InodeId paren
 Result<std::string> read_symlink(Cursor& cursor, const Attributes& attributes) {
   // The kernel limits a target to one inline extent.
   if (attributes.size > 65536)
-    return Error(karst::err::corrupt, "symbolic link is too long").at("inode", attributes.inode).at("size", attributes.size);
+    return Error(karst::err::corrupt, "symbolic link is too long")
+        .at("inode", attributes.inode)
+        .at("size", attributes.size);
   if (!TRY(cursor.find({attributes.inode, ItemType::extent_data, 0})))
     return Error(karst::err::corrupt, "symbolic link has no target").at("inode", attributes.inode);
   const auto* head = cursor.as<FileExtentHead>();
-  if (!head || FileExtentType(head->type) != FileExtentType::inline_data || Compression(head->compression) != Compression::none)
+  if (!head || FileExtentType(head->type) != FileExtentType::inline_data ||
+      Compression(head->compression) != Compression::none)
     return Error(karst::err::corrupt, "symbolic link's target is not inline").at("inode", attributes.inode);
   std::string_view target = as_text(cursor.data().subspan(sizeof *head));
   target = target.substr(0, attributes.size);
@@ -52,23 +55,29 @@ Result<Located> resolve(const Filesystem& fs, InodeId start, std::string_view pa
     std::string name = std::move(rest.front());
     rest.pop_front();
     if (!here.attributes.is_directory())
-      return Error(karst::err::not_a_directory, fmt::format("'{}': not a directory", path)).at("before", name);
+      return Error(karst::err::not_a_directory, fmt::format("'{}': not a directory", path))
+          .at("before", name);
     if (name == "..") {
       if (ancestors.size() > 1) ancestors.pop_back();
       InodeId parent = ancestors.size() > 1 ? ancestors[ancestors.size() - 2] : start;
       here = {ancestors.back(), parent, TRY(attributes_of(fs, ancestors.back(), parent))};
       continue;
     }
-    if (name.size() > max_name_length) return Error(karst::err::too_long, fmt::format("'{}': name too long", path));
-    if (here.id.is_empty_subvolume()) return Error(karst::err::not_found, fmt::format("'{}': no such file or directory", path));
+    if (name.size() > max_name_length)
+      return Error(karst::err::too_long, fmt::format("'{}': name too long", path));
+    if (here.id.is_empty_subvolume())
+      return Error(karst::err::not_found, fmt::format("'{}': no such file or directory", path));
     Tree tree = TRY(fs.tree(here.id.subvolume));
     Cursor cursor(tree);
     auto entry = TRY(look_up(fs, cursor, tree, here.id.inode, name));
-    if (!entry) return Error(karst::err::not_found, fmt::format("'{}': no such file or directory", path)).at("component", name);
+    if (!entry)
+      return Error(karst::err::not_found, fmt::format("'{}': no such file or directory", path))
+          .at("component", name);
     InodeId id = entry->target;
     Attributes attributes = TRY(attributes_of(fs, id, here.id));
     if (attributes.is_symlink() && (!rest.empty() || last == LastSymlink::follow || must_be_directory)) {
-      if (++links > max_links_followed) return Error(karst::err::loop, fmt::format("'{}': too many symbolic links", path));
+      if (++links > max_links_followed)
+        return Error(karst::err::loop, fmt::format("'{}': too many symbolic links", path));
       std::string target = TRY(read_symlink(cursor, attributes));
       if (target.starts_with('/')) {
         ancestors.resize(1);

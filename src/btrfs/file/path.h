@@ -10,7 +10,7 @@ namespace karst::btrfs {
 // What a path led to.
 struct Located {
   InodeId id;
-  InodeId parent;          // the directory it was found in; itself for a root
+  InodeId parent;  // the directory it was found in; itself for a root
   Attributes attributes;
 };
 

@@ -141,9 +141,10 @@ TEST(CheckLeaf, NamesBlockSlotKeyAndItemInItsErrors_BT012) {
   block.item(1).key.offset = 5;
   auto result = check_block_structure(block.view(), test_geometry());
   ASSERT_FALSE(result);
-  EXPECT_EQ(result.error().message(),
-            "inode item at an offset (expected 0, found 5) at slot 1, key (257 INODE_ITEM 5), item inode 257, "
-            "tree FS_TREE, block 30408704 [item-inode]");
+  EXPECT_EQ(
+      result.error().message(),
+      "inode item at an offset (expected 0, found 5) at slot 1, key (257 INODE_ITEM 5), item inode 257, "
+      "tree FS_TREE, block 30408704 [item-inode]");
 }
 
 }  // namespace

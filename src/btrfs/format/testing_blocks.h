@@ -83,7 +83,7 @@ class LeafBuilder {
     end_ -= static_cast<uint32_t>(data.size());
     Item item{DiskKey::from(key), end_, static_cast<uint32_t>(data.size())};
     std::memcpy(bytes_.data() + sizeof(Header) + header_.nritems * sizeof(Item), &item, sizeof item);
-    std::memcpy(bytes_.data() + sizeof(Header) + end_, data.data(), data.size());
+    std::ranges::copy(std::as_bytes(std::span(data)), bytes_.begin() + sizeof(Header) + end_);
     header_.nritems += 1;
     return *this;
   }

@@ -34,33 +34,73 @@ Result<ById> read_roots(const Filesystem& fs) {
   return found;
 }
 
-// The path of a subvolume: its directory's path in the parent, below the parent's own.
-Result<std::string> path_of(const Filesystem& fs, const ById& all, const Subvolume& subvolume) {
-  std::string path;
-  const Subvolume* at = &subvolume;
-  for (size_t depth = 0; at->id() != id::fs_tree; ++depth) {
-    if (depth > all.size()) return Error(karst::err::corrupt, "subvolumes contain each other").at("subvolume", subvolume.id());
-    if (!at->linked) return Error(karst::err::not_found, "subvolume has no name").at("subvolume", at->id());
-    Cursor cursor(TRY(fs.tree(at->parent)));
-    std::string directory = TRY(path_in_subvolume(cursor, at->directory));
-    std::string below = directory.empty() ? at->name : directory + "/" + at->name;
-    path = path.empty() ? below : below + "/" + path;
-    auto parent = all.find(at->parent);
-    if (parent == all.end()) return Error(err::no_tree, "parent subvolume is missing").at("subvolume", at->parent);
-    at = &parent->second;
+// Finds paths from the top level: a subvolume's directory in its parent, below the parent's own. Each is
+// worked out once, so that a long chain of them costs no more than its length.
+class PathFinder {
+ public:
+  PathFinder(const Filesystem& fs, ById& all) : fs_(fs), all_(all) {}
+
+  // Sets the subvolume's path, and those it depends on.
+  Result<void> find(Subvolume& subvolume) {
+    std::vector<Subvolume*> chain;  // from this one up to the first whose path is known
+    auto outcome = climb(subvolume, chain);
+    for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
+      if (outcome) outcome = join(**at);
+      states_[(*at)->id()] = outcome ? State::found : State::failed;
+    }
+    return outcome;
   }
-  return path;
-}
+
+ private:
+  enum class State : uint8_t { unknown, climbing, found, failed };
+  static constexpr size_t longest = 64 << 10;  // far above PATH_MAX; bounds what a chain can take
+
+  Result<void> climb(Subvolume& subvolume, std::vector<Subvolume*>& chain) {
+    for (Subvolume* at = &subvolume; at->id() != id::fs_tree;) {
+      State& state = states_[at->id()];
+      if (state == State::found) return {};
+      if (state == State::failed)
+        return Error(karst::err::not_found, "path of the parent is not known").at("subvolume", at->id());
+      if (state == State::climbing)
+        return Error(karst::err::corrupt, "subvolumes contain each other").at("subvolume", at->id());
+      state = State::climbing;
+      chain.push_back(at);
+      if (!at->linked) return Error(karst::err::not_found, "subvolume has no name").at("subvolume", at->id());
+      auto parent = all_.find(at->parent);
+      if (parent == all_.end())
+        return Error(err::no_tree, "parent subvolume is missing").at("subvolume", at->parent);
+      at = &parent->second;
+    }
+    return {};
+  }
+
+  Result<void> join(Subvolume& subvolume) {
+    Cursor cursor(TRY(fs_.tree(subvolume.parent)));
+    std::string path = all_.at(subvolume.parent).path;
+    for (const std::string& part : {TRY(path_in_subvolume(cursor, subvolume.directory)), subvolume.name}) {
+      if (!path.empty() && !part.empty()) path += '/';
+      path += part;
+    }
+    if (path.size() > longest)
+      return Error(karst::err::too_long, "path is too long").at("subvolume", subvolume.id());
+    subvolume.path = std::move(path);
+    return {};
+  }
+
+  const Filesystem& fs_;
+  ById& all_;
+  std::map<uint64_t, State> states_;
+};
 
 }  // namespace
 
 Result<std::vector<Subvolume>> list_subvolumes(const Filesystem& fs) {
   ById found = TRY(read_roots(fs));
+  PathFinder paths(fs, found);
   for (auto& [id, subvolume] : found) {
     if (subvolume.deleted()) continue;
-    auto path = path_of(fs, found, subvolume);
-    if (path) subvolume.path = std::move(*path);
-    else fs.log().warning("a subvolume's path cannot be found", {{"subvolume", id}}, &path.error());
+    auto done = paths.find(subvolume);
+    if (!done) fs.log().warning("a subvolume's path cannot be found", {{"subvolume", id}}, &done.error());
   }
   std::vector<Subvolume> list;
   for (auto& [id, subvolume] : found) list.push_back(std::move(subvolume));

@@ -12,8 +12,8 @@ struct Subvolume {
   uint64_t parent = 0;     // the subvolume it has its name in; 0 for the top level and for unlinked ones
   uint64_t directory = 0;  // the directory there
   std::string name;
-  std::string path;        // from the top level, without a leading slash; empty for the top level
-  bool linked = false;     // has a name
+  std::string path;     // from the top level, without a leading slash; empty for the top level
+  bool linked = false;  // has a name
 
   uint64_t id() const { return root.id; }
   bool readonly() const { return (root.item.flags & root_flag::readonly) != 0; }

@@ -11,18 +11,12 @@ namespace {
 
 constexpr size_t remembered_blocks = 1 << 16;
 
-bool is_data_reference(ItemType type) { return type == ItemType::extent_data_ref || type == ItemType::shared_data_ref; }
-
-// Inline references to data; the owner of simple quotas is none.
-unsigned inline_data_references(Bytes item) {
-  unsigned count = 0;
-  for (uint64_t at = sizeof(ExtentItem); at < item.size();) {
-    auto reference = read_inline_ref(item.subspan(at));
-    if (!reference) break;
-    count += is_data_reference(reference->type);
-    at += reference->size;
-  }
-  return count;
+// The extent that a file extent item refers to; nullptr if it refers to none.
+const FileExtent* on_disk_extent(Bytes item) {
+  const auto* extent = overlay<FileExtent>(item);
+  if (!extent || FileExtentType(extent->head.type) == FileExtentType::inline_data || extent->disk_bytenr == 0)
+    return nullptr;
+  return extent;
 }
 
 // The bytes that any of many ranges covers.
@@ -75,7 +69,12 @@ class Measurement {
  public:
   Measurement(const Image& image, const Located& start, std::string_view start_path, const DuOptions& options,
               FunctionRef<Result<void>(const DiskUse&)> receive)
-      : fs_(image.fs()), start_(start), options_(options), receive_(receive), sharing_(fs_), path_(start_path) {}
+      : fs_(image.fs()),
+        start_(start),
+        options_(options),
+        receive_(receive),
+        sharing_(fs_),
+        path_(start_path) {}
 
   Result<uint64_t> run();
 
@@ -100,8 +99,8 @@ class Measurement {
   const DuOptions& options_;
   FunctionRef<Result<void>(const DiskUse&)> receive_;
   ExtentSharing sharing_;
-  std::string path_;            // of what is measured
-  std::vector<Frame> frames_;   // directories entered and not yet given, outermost first
+  std::string path_;                    // of what is measured
+  std::vector<Frame> frames_;           // directories entered and not yet given, outermost first
   std::unordered_set<InodeId> linked_;  // inodes with several names, seen so far
   RangeUnion shared_;
   uint64_t problems_ = 0;
@@ -123,10 +122,11 @@ Result<Use> Measurement::measure_file(const InodeId& file) {
   Cursor cursor(TRY(fs_.tree(file.subvolume)));
   cursor.set_readahead(true);
   Key first{file.inode, ItemType::extent_data, 0};
-  bool more = TRY(cursor.seek(first)) && cursor.key().objectid == file.inode && cursor.key().type == ItemType::extent_data;
+  bool more = TRY(cursor.seek(first)) && cursor.key().objectid == file.inode &&
+              cursor.key().type == ItemType::extent_data;
   for (; more; more = TRY(cursor.next_of(file.inode, ItemType::extent_data))) {
-    const auto* extent = cursor.as<FileExtent>();
-    if (!extent || FileExtentType(extent->head.type) == FileExtentType::inline_data || extent->disk_bytenr == 0) continue;
+    const FileExtent* extent = on_disk_extent(cursor.data());
+    if (!extent) continue;
     use.total += extent->num_bytes;
     if (!TRY(sharing_.is_shared(file.subvolume, cursor.key(), *extent))) continue;
     use.shared += extent->num_bytes;
@@ -200,18 +200,82 @@ Result<bool> ExtentSharing::find_extent(uint64_t bytenr) {
   if (!extents_) extents_.emplace(TRY(fs_->tree(id::extent_tree)));
   if (!TRY(extents_->seek({bytenr, ItemType::extent_item, 0}))) return false;
   const Key& key = extents_->key();
-  return key.objectid == bytenr && (key.type == ItemType::extent_item || key.type == ItemType::metadata_item) &&
+  return key.objectid == bytenr &&
+         (key.type == ItemType::extent_item || key.type == ItemType::metadata_item) &&
          extents_->as<ExtentItem>() != nullptr;
 }
 
-// Whether data has more than one reference: one may count several items of a file whose place in the extent is
-// the same, as when the middle of an extent was overwritten.
+// By what the extent tree says, inline and in items of their own; at least `enough` of them if there are.
+Result<ExtentSharing::References> ExtentSharing::references_of(uint64_t bytenr, size_t enough) {
+  References references;
+  if (!TRY(find_extent(bytenr))) return references;
+  auto add = [&](ItemType type, uint64_t parent, const ExtentDataRef* data) {
+    if (type == ItemType::shared_data_ref)
+      references[{0, 0, parent}] = 1;
+    else if (type == ItemType::extent_data_ref && data)
+      references[{data->root, data->objectid, data->offset}] = data->count;
+  };
+  Bytes item = extents_->data();
+  for (uint64_t at = sizeof(ExtentItem); at < item.size() && references.size() < enough;) {
+    auto reference = read_inline_ref(item.subspan(at));
+    if (!reference) break;
+    add(reference->type, reference->offset, overlay<ExtentDataRef>(item, at + 1));
+    at += reference->size;
+  }
+  while (references.size() < enough && TRY(extents_->next()) && extents_->key().objectid == bytenr)
+    add(extents_->key().type, extents_->key().offset, extents_->as<ExtentDataRef>());
+  return references;
+}
+
+// What the replay of a tree's log adds to the references to each extent, and takes away.
+Result<void> ExtentSharing::add_replayed(const Tree& tree) {
+  if (!tree.overlay) return {};
+  auto count = [&](const Key& key, Bytes item, int64_t change) {
+    if (const FileExtent* extent = on_disk_extent(item))
+      replayed_[extent->disk_bytenr][{tree.id, key.objectid, key.offset - extent->offset}] += change;
+  };
+  Tree below = tree;
+  below.overlay = nullptr;
+  Cursor before(below);
+  for (const auto& [key, item] : *tree.overlay) {
+    if (key.type != ItemType::extent_data) continue;
+    if (item) count(key, *item, 1);
+    if (TRY(before.find(key))) count(key, before.data(), -1);
+  }
+  return {};
+}
+
+Result<void> ExtentSharing::read_logs(const Tree& logs) {
+  Cursor cursor(logs);
+  for (bool more = TRY(cursor.seek({id::tree_log, ItemType::root_item, 0})); more;
+       more = TRY(cursor.next())) {
+    if (cursor.key().type != ItemType::root_item) continue;
+    auto tree = fs_->tree(cursor.key().offset);
+    if (tree) TRY(add_replayed(*tree));
+  }
+  return {};
+}
+
+void ExtentSharing::load_replayed() {
+  if (std::exchange(loaded_, true)) return;
+  auto logs = fs_->log_root_tree();
+  if (!logs) return;
+  // A log that cannot be read has not been replayed either.
+  if (!read_logs(*logs)) replayed_.clear();
+}
+
+// Whether data has more than one reference: one may count several items of a file whose place in the extent
+// is the same, as when the middle of an extent was overwritten.
 Result<bool> ExtentSharing::has_more_references(uint64_t bytenr) {
-  if (!TRY(find_extent(bytenr)) || extents_->as<ExtentItem>()->refs <= 1) return false;
-  unsigned references = inline_data_references(extents_->data());
-  while (references <= 1 && TRY(extents_->next()) && extents_->key().objectid == bytenr)
-    references += is_data_reference(extents_->key().type);
-  return references > 1;
+  load_replayed();
+  auto changes = replayed_.find(bytenr);
+  bool changed = changes != replayed_.end();
+  if (!changed && (!TRY(find_extent(bytenr)) || extents_->as<ExtentItem>()->refs <= 1)) return false;
+  References references = TRY(references_of(bytenr, changed ? ~size_t{0} : 2));
+  if (changed)
+    for (const auto& [reference, change] : changes->second) references[reference] += change;
+  return std::count_if(references.begin(), references.end(),
+                       [](const auto& each) { return each.second > 0; }) > 1;
 }
 
 Result<bool> ExtentSharing::is_block_shared(uint64_t bytenr) {
@@ -231,7 +295,8 @@ Result<bool> ExtentSharing::is_path_shared(uint64_t subvolume, const Key& key) {
     BlockRef node = TRY(tree_.blocks->read(pointer));
     if (node->nritems() == 0) return false;
     const KeyPtr& child = node->key_ptr(node->child_slot(key));
-    pointer = {Logical(child.blockptr.value()), child.generation, static_cast<uint8_t>(pointer.level - 1), subvolume, child.key.key()};
+    pointer = {Logical(child.blockptr.value()), child.generation, static_cast<uint8_t>(pointer.level - 1),
+               subvolume, child.key.key()};
   }
 }
 
@@ -244,7 +309,8 @@ Result<bool> ExtentSharing::is_shared(uint64_t subvolume, const Key& key, const 
 }
 
 Result<uint64_t> measure_disk_use(const Image& image, const Located& start, std::string_view start_path,
-                                  const DuOptions& options, FunctionRef<Result<void>(const DiskUse&)> receive) {
+                                  const DuOptions& options,
+                                  FunctionRef<Result<void>(const DiskUse&)> receive) {
   if (start.attributes.is_regular() || start.attributes.is_directory())
     return Measurement(image, start, start_path, options, receive).run();
   return uint64_t{0};

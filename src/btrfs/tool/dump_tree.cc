@@ -91,7 +91,8 @@ std::optional<uint64_t> tree_id_from_text(std::string_view text) {
   uint64_t number = 0;
   bool negative = text.starts_with('-');  // "-6" is the log, as in names of keys
   auto [end, failed] = std::from_chars(text.data() + negative, text.data() + text.size(), number);
-  if (failed == std::errc{} && end == text.data() + text.size() && number != 0) return negative ? 0 - number : number;
+  if (failed == std::errc{} && end == text.data() + text.size() && number != 0)
+    return negative ? 0 - number : number;
 
   std::string name(text);
   for (char& c : name) c = c == '_' ? '-' : static_cast<char>(tolower(c));
@@ -107,21 +108,32 @@ TreeDump::TreeDump(std::unique_ptr<Volume> volume, cache::Cache& cache, DumpRece
     : volume_(std::move(volume)), blocks_(*volume_, cache), receiver_(receiver) {}
 
 Result<std::unique_ptr<TreeDump>> TreeDump::open(std::vector<std::unique_ptr<block::Device>> devices,
-                                                 const OpenOptions& options, cache::Cache& cache, const Logger& log,
-                                                 DumpReceiver& receiver) {
+                                                 const OpenOptions& options, cache::Cache& cache,
+                                                 const Logger& log, DumpReceiver& receiver) {
   auto volume = TRY(Volume::open(std::move(devices), options.volume, log));
   std::unique_ptr<TreeDump> dump(new TreeDump(std::move(volume), cache, receiver));
   const Superblock& super = dump->super();
-  dump->chunk_root_ = {Logical(super.chunk_root.value()), super.chunk_root_generation, super.chunk_root_level, id::chunk_tree, {}};
+  dump->chunk_root_ = {Logical(super.chunk_root.value()),
+                       super.chunk_root_generation,
+                       super.chunk_root_level,
+                       id::chunk_tree,
+                       {}};
   dump->root_tree_ = {Logical(super.root.value()), super.generation, super.root_level, id::root_tree, {}};
   if (options.backup_root) {
     const RootBackup& backup = super.super_roots[*options.backup_root];
     if (backup.tree_root == 0)
-      return Error(karst::err::invalid, "this backup root was never written").at("backup", *options.backup_root);
-    dump->chunk_root_ = {Logical(backup.chunk_root.value()), backup.chunk_root_gen, backup.chunk_root_level, id::chunk_tree, {}};
-    dump->root_tree_ = {Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
+      return Error(karst::err::invalid, "this backup root was never written")
+          .at("backup", *options.backup_root);
+    dump->chunk_root_ = {Logical(backup.chunk_root.value()),
+                         backup.chunk_root_gen,
+                         backup.chunk_root_level,
+                         id::chunk_tree,
+                         {}};
+    dump->root_tree_ = {
+        Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
   } else if (super.log_root != 0) {
-    dump->log_root_ = {Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}};
+    dump->log_root_ = {
+        Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}};
   }
   TRY(dump->load_chunks());
   return dump;
@@ -176,22 +188,24 @@ std::optional<TreeDump::Block> TreeDump::read_any(uint64_t bytenr) {
   block.view = TreeBlock(block.broken);
   BlockExpectation expected{Logical(bytenr), {}, {}, {}, {}};
   if (bytenr % geometry().sectorsize != 0) {
-    problem(bytenr, Error(err::block_bytenr, "tree block address is not a multiple of the sector size").at("block", bytenr));
+    problem(bytenr, Error(err::block_bytenr, "tree block address is not a multiple of the sector size")
+                        .at("block", bytenr));
     return std::nullopt;
   }
   auto verified = volume_->read_verified(Logical(bytenr), block.broken,
                                          [&] { return verify_block(block.broken, geometry(), expected); });
   if (verified) return block;
   problem(bytenr, verified.error());
-  auto usable = volume_->read_verified(Logical(bytenr), block.broken,
-                                       [&] { return check_block_identity(block.view, geometry(), expected); });
+  auto usable = volume_->read_verified(
+      Logical(bytenr), block.broken, [&] { return check_block_identity(block.view, geometry(), expected); });
   if (!usable || block.view.level() >= max_level) return std::nullopt;
   return block;
 }
 
 // The children of a node whose keys lie where they should: ascending, and before `end`, the key that ends the
 // node's own range.
-Result<void> TreeDump::for_each_child(const TreeBlock& node, uint64_t root, const Key& end, ChildVisitor visit) {
+Result<void> TreeDump::for_each_child(const TreeBlock& node, uint64_t root, const Key& end,
+                                      ChildVisitor visit) {
   for (uint32_t slot = 0; slot < node.nritems(); ++slot) {
     const KeyPtr& pointer = node.key_ptr(slot);
     Key key = pointer.key.key();
@@ -203,13 +217,16 @@ Result<void> TreeDump::for_each_child(const TreeBlock& node, uint64_t root, cons
                                     .at("child", pointer.blockptr));
       continue;
     }
-    TRY(visit({Logical(pointer.blockptr.value()), pointer.generation, static_cast<uint8_t>(node.level() - 1), root, key}, next));
+    TRY(visit({Logical(pointer.blockptr.value()), pointer.generation, static_cast<uint8_t>(node.level() - 1),
+               root, key},
+              next));
   }
   return {};
 }
 
 // Visits the blocks of `level` below (or the top itself) in key order.
-Result<void> TreeDump::walk_level(const TreeBlock& top, uint64_t root, const Key& end, uint8_t level, Visitor visit) {
+Result<void> TreeDump::walk_level(const TreeBlock& top, uint64_t root, const Key& end, uint8_t level,
+                                  Visitor visit) {
   if (top.level() == level) return visit(top);
   return for_each_child(top, root, end, [&](const BlockPointer& child, const Key& child_end) -> Result<void> {
     auto block = read(child);
@@ -259,12 +276,14 @@ Result<void> TreeDump::give_listed_tree(const Key& key, Bytes item, const DumpSe
   if (!top) return {};
   TRY(receiver_.tree({tree_name(key.objectid), key, raw(root.address), root.level}));
   if (selection.extents)
-    return walk_level(top->view, root.root, Key::max(), 0, [&](const TreeBlock& leaf) { return receiver_.block(leaf); });
+    return walk_level(top->view, root.root, Key::max(), 0,
+                      [&](const TreeBlock& leaf) { return receiver_.block(leaf); });
   return selection.roots_only ? Result<void>() : give(top->view, root.root, selection);
 }
 
 // The trees whose root items are in `list`: the root tree, or the log root tree.
-Result<void> TreeDump::give_listed_trees(const BlockPointer& list, const DumpSelection& selection, bool& found) {
+Result<void> TreeDump::give_listed_trees(const BlockPointer& list, const DumpSelection& selection,
+                                         bool& found) {
   auto top = read(list);
   if (!top) return {};
   return walk_level(top->view, list.root, Key::max(), 0, [&](const TreeBlock& leaf) -> Result<void> {
@@ -281,11 +300,13 @@ std::optional<BlockPointer> TreeDump::find_root(uint64_t id) {
   std::optional<BlockPointer> found;
   auto top = read(root_tree_);
   if (!top) return found;
-  auto walked = walk_level(top->view, id::root_tree, Key::max(), 0, [&](const TreeBlock& leaf) -> Result<void> {
-    for (uint32_t slot = leaf.lower_bound({id, ItemType::root_item, 0}); slot < leaf.nritems(); ++slot)
-      if (is_root_item(leaf, slot) && leaf.key(slot).objectid == id) found = pointer_of(leaf.key(slot), leaf.item_data(slot));
-    return {};
-  });
+  auto walked =
+      walk_level(top->view, id::root_tree, Key::max(), 0, [&](const TreeBlock& leaf) -> Result<void> {
+        for (uint32_t slot = leaf.lower_bound({id, ItemType::root_item, 0}); slot < leaf.nritems(); ++slot)
+          if (is_root_item(leaf, slot) && leaf.key(slot).objectid == id)
+            found = pointer_of(leaf.key(slot), leaf.item_data(slot));
+        return {};
+      });
   return walked ? found : std::nullopt;
 }
 
@@ -302,8 +323,10 @@ Result<bool> TreeDump::give_special_tree(uint64_t id, const DumpSelection& selec
   DumpSelection whole = selection;
   whole.roots_only = false;
   const char* name = id == id::tree_log ? "log root" : tree_name(id);
-  if (root) TRY(give_tree(name, *root, whole));
-  else receiver_.problem(Error(err::no_tree, "no such tree").at("tree", root_name(id)));
+  if (root)
+    TRY(give_tree(name, *root, whole));
+  else
+    receiver_.problem(Error(err::no_tree, "no such tree").at("tree", root_name(id)));
   return true;
 }
 
@@ -321,7 +344,8 @@ Result<bool> TreeDump::run(const DumpSelection& selection) {
   bool found = false;
   TRY(give_listed_trees(root_tree_, selection, found));
   if (log_root_) TRY(give_listed_trees(*log_root_, selection, found));
-  if (selection.tree && !found) receiver_.problem(Error(err::no_tree, "no such tree").at("tree", root_name(*selection.tree)));
+  if (selection.tree && !found)
+    receiver_.problem(Error(err::no_tree, "no such tree").at("tree", root_name(*selection.tree)));
   return !selection.extents && !selection.devices && !selection.uuids;
 }
 

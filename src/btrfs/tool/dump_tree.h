@@ -3,10 +3,10 @@
 // trees last. Printing what comes is the caller's business.
 //
 // Made for damaged file systems (BT-025). It needs the superblock and the system chunks, nothing else: what
-// cannot be read of the chunk tree, the root tree or any other is reported and the rest goes on. A block whose
-// checksum and place are right is given even if its structure is not. What is given is bounded by what the file
-// system holds: keys of a node must ascend within the range that its parent has for it, so no loop of blocks
-// is walked twice.
+// cannot be read of the chunk tree, the root tree or any other is reported and the rest goes on. A block
+// whose checksum and place are right is given even if its structure is not. What is given is bounded by what
+// the file system holds: keys of a node must ascend within the range that its parent has for it, so no loop
+// of blocks is walked twice.
 #pragma once
 #include <optional>
 #include <set>
@@ -48,8 +48,8 @@ class DumpReceiver {
 class TreeDump {
  public:
   static Result<std::unique_ptr<TreeDump>> open(std::vector<std::unique_ptr<block::Device>> devices,
-                                                const OpenOptions& options, cache::Cache& cache, const Logger& log,
-                                                DumpReceiver& receiver);
+                                                const OpenOptions& options, cache::Cache& cache,
+                                                const Logger& log, DumpReceiver& receiver);
 
   // Whether the dump went through the list of all trees: then the stock tool ends with totals.
   Result<bool> run(const DumpSelection& selection);
@@ -91,8 +91,8 @@ class TreeDump {
   std::unordered_set<uint64_t> reported_;  // broken blocks, so that each is told once; bounded
 };
 
-// A tree's id from how users write it: a number, or a name as the stock tool has them ("fs", "csum", "free-space",
-// "BTRFS_ROOT_TREE_OBJECTID" …); nothing if it is none.
+// A tree's id from how users write it: a number, or a name as the stock tool has them ("fs", "csum",
+// "free-space", "BTRFS_ROOT_TREE_OBJECTID" …); nothing if it is none.
 std::optional<uint64_t> tree_id_from_text(std::string_view text);
 
 }  // namespace karst::btrfs

@@ -11,10 +11,10 @@
 namespace karst::btrfs {
 namespace {
 
-constexpr uint64_t piece_size = 1 << 20;     // contents that one task reads
-constexpr size_t batch_entries = 256;        // entries that one task formats
-constexpr uint64_t entry_weight = 1024;      // headers, names and attributes of one entry
-constexpr size_t sector_slack = 64 << 10;    // room for the last sector of the last file of a piece
+constexpr uint64_t piece_size = 1 << 20;   // contents that one task reads
+constexpr size_t batch_entries = 256;      // entries that one task formats
+constexpr uint64_t entry_weight = 1024;    // headers, names and attributes of one entry
+constexpr size_t sector_slack = 64 << 10;  // room for the last sector of the last file of a piece
 
 // Buffers of one piece's size, used again: a fresh one costs a page fault for every 4 KiB.
 class BufferPool {
@@ -63,8 +63,7 @@ struct ThreadState {
 class Exporter {
  public:
   Exporter(const Image& image, const ExportOptions& options, WorkerPool& pool, TarSink sink)
-      : image_(image),
-        fs_(image.fs()),
+      : fs_(image.fs()),
         options_(options),
         sink_(sink),
         threads_([&image] { return std::make_unique<ThreadState>(image.fs(), image.data()); }),
@@ -88,12 +87,11 @@ class Exporter {
   Result<Part> make_header(PlannedEntry entry);
   Result<Part> make_piece(const PlannedEntry& entry, uint64_t offset, uint64_t length, size_t padding);
   Result<void> complete(ThreadState& thread, PlannedEntry& entry);
-  Result<void> read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset, MutableBytes room,
-                             size_t length, Part& part);
+  Result<void> read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset,
+                             MutableBytes room, size_t length, Part& part);
   ThreadState& thread_for(uint64_t subvolume, Result<void>& outcome);
   void report(const std::string& path, const Error& error, const char* what);
 
-  const Image& image_;
   const Filesystem& fs_;
   const ExportOptions& options_;
   TarSink sink_;
@@ -109,7 +107,7 @@ class Exporter {
     uint32_t names_left;
   };
   std::unordered_map<InodeId, FirstName> first_names_;  // of inodes with several links
-  OrderedQueue<Part> queue_;  // last: its tasks use all of the above
+  OrderedQueue<Part> queue_;                            // last: its tasks use all of the above
 };
 
 std::string archive_path(const WalkEntry& entry) {
@@ -173,7 +171,8 @@ Result<void> Exporter::plan(const WalkEntry& entry) {
     return {};
   }
   if (attributes.nlink > 1 && !attributes.is_directory()) {
-    auto [first, inserted] = first_names_.try_emplace(entry.id, FirstName{planned.tar.path, attributes.nlink - 1});
+    auto [first, inserted] =
+        first_names_.try_emplace(entry.id, FirstName{planned.tar.path, attributes.nlink - 1});
     if (!inserted) {
       planned.tar.hardlink = first->second.path;
       if (--first->second.names_left == 0) first_names_.erase(first);
@@ -183,7 +182,8 @@ Result<void> Exporter::plan(const WalkEntry& entry) {
     if (attributes.size > piece_size) return plan_large(std::move(planned));
     planned.plain_size = true;
     // Each file's contents begin a sector in the piece, so that whole sectors are read in place.
-    uint64_t room = (attributes.size + fs_.geometry().sectorsize - 1) / fs_.geometry().sectorsize * fs_.geometry().sectorsize;
+    uint64_t room = (attributes.size + fs_.geometry().sectorsize - 1) / fs_.geometry().sectorsize *
+                    fs_.geometry().sectorsize;
     if (batch_bytes_ + room > piece_size) TRY(submit_batch());
     batch_bytes_ += room;
   }
@@ -197,7 +197,8 @@ Result<void> Exporter::submit_batch() {
   uint64_t weight = batch_bytes_ + batch_.size() * entry_weight;
   batch_bytes_ = 0;
   auto entries = std::exchange(batch_, {});
-  return submit(weight, [this, entries = std::move(entries)]() mutable { return make_batch(std::move(entries)); });
+  return submit(weight,
+                [this, entries = std::move(entries)]() mutable { return make_batch(std::move(entries)); });
 }
 
 // How much of an extent it makes sense to try to read. Sizes are claims of the image: without this, a file
@@ -208,8 +209,10 @@ uint64_t Exporter::readable_length(const FileRange& range) const {
   const bool compressed = range.compression != Compression::none;
   const uint64_t whole = compressed ? range.ram_bytes : range.disk_num_bytes;
   if (range.extent_offset > whole || range.length > whole - range.extent_offset) return 0;
-  if (!compressed) return volume.reachable_length(Logical(range.disk_bytenr + range.extent_offset), range.length);
-  bool all = volume.reachable_length(Logical(range.disk_bytenr), range.disk_num_bytes) == range.disk_num_bytes;
+  if (!compressed)
+    return volume.reachable_length(Logical(range.disk_bytenr + range.extent_offset), range.length);
+  bool all =
+      volume.reachable_length(Logical(range.disk_bytenr), range.disk_num_bytes) == range.disk_num_bytes;
   return all ? range.length : 0;
 }
 
@@ -224,8 +227,10 @@ Result<bool> Exporter::find_data(PlannedEntry& entry, FunctionRef<uint64_t(const
     const uint64_t length = range->reads_as_zeroes() ? 0 : length_of(*range);
     if (length < range->length) holes = true;
     if (length == 0) continue;
-    if (!data.empty() && data.back().first + data.back().second == range->offset) data.back().second += length;
-    else data.emplace_back(range->offset, length);
+    if (!data.empty() && data.back().first + data.back().second == range->offset)
+      data.back().second += length;
+    else
+      data.emplace_back(range->offset, length);
   }
   return holes;
 }
@@ -267,7 +272,9 @@ Result<void> Exporter::plan_large(PlannedEntry entry) {
       done += some;
       if (ahead) (void)threads_.get().reader.will_read(*ahead, shared->tar.attributes, offset + at, some);
       size_t padding = done == contents ? contents_padding(contents) : 0;
-      TRY(submit(some, [this, shared, from = offset + at, some, padding] { return make_piece(*shared, from, some, padding); }));
+      TRY(submit(some, [this, shared, from = offset + at, some, padding] {
+        return make_piece(*shared, from, some, padding);
+      }));
       at += some;
     }
   }
@@ -296,10 +303,11 @@ Result<void> Exporter::complete(ThreadState& thread, PlannedEntry& entry) {
   if (!entry.tar.hardlink.empty() || entry.id.is_empty_subvolume()) return {};
   const Attributes& attributes = entry.tar.attributes;
   if (attributes.is_symlink()) entry.tar.symlink = TRY(read_symlink(thread.cursor, attributes));
-  return for_each_xattr(thread.cursor, attributes.inode, [&](std::string_view name, Bytes value) -> Result<void> {
-    entry.tar.xattrs.emplace_back(name, as_text(value));
-    return {};
-  });
+  return for_each_xattr(thread.cursor, attributes.inode,
+                        [&](std::string_view name, Bytes value) -> Result<void> {
+                          entry.tar.xattrs.emplace_back(name, as_text(value));
+                          return {};
+                        });
 }
 
 Result<void> Exporter::read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset,
@@ -310,14 +318,16 @@ Result<void> Exporter::read_contents(ThreadState& thread, const PlannedEntry& en
   for (const auto& failure : failures) {
     ++part.errors;
     fs_.log().error("a range of a file cannot be read and is zeroes in the archive",
-                    {{"path", entry.tar.path}, {"offset", failure.offset}, {"length", failure.length}}, &failure.error);
+                    {{"path", entry.tar.path}, {"offset", failure.offset}, {"length", failure.length}},
+                    &failure.error);
   }
   part.bytes += length;
   options_.progress.add(length, 0);
   return {};
 }
 
-// Lists the extents of a batch's files, and tells the devices to read them all before the first is waited for.
+// Lists the extents of a batch's files, and tells the devices to read them all before the first is waited
+// for.
 void Exporter::announce_batch(std::vector<PlannedEntry>& entries) {
   std::vector<std::pair<uint64_t, uint64_t>> soon;  // logical address, length
   for (PlannedEntry& entry : entries) {
@@ -325,7 +335,8 @@ void Exporter::announce_batch(std::vector<PlannedEntry>& entries) {
     auto holes = find_data(entry, [&](const FileRange& range) {
       const bool whole = range.compression != Compression::none;
       if (range.kind == RangeKind::data)
-        soon.emplace_back(range.disk_bytenr + (whole ? 0 : range.extent_offset), whole ? range.disk_num_bytes : range.length);
+        soon.emplace_back(range.disk_bytenr + (whole ? 0 : range.extent_offset),
+                          whole ? range.disk_num_bytes : range.length);
       return range.length;
     });
     entry.tar.sparse = holes && *holes;
@@ -386,7 +397,8 @@ Result<Part> Exporter::make_header(PlannedEntry entry) {
   return part;
 }
 
-Result<Part> Exporter::make_piece(const PlannedEntry& entry, uint64_t offset, uint64_t length, size_t padding) {
+Result<Part> Exporter::make_piece(const PlannedEntry& entry, uint64_t offset, uint64_t length,
+                                  size_t padding) {
   Part part;
   part.contents = buffers_.take();
   Result<void> outcome;

@@ -1,12 +1,13 @@
 // A directory tree as a pax tar.
 //
-// What the kernel's mount would show to tar: hard links, sparse files, extended attributes, ACLs, device nodes,
-// times to the nanosecond. One thread walks the tree and writes the archive in order; the pool's threads read,
-// verify, decompress and format batches of files in between. Memory in flight is bounded by `memory`.
+// What the kernel's mount would show to tar: hard links, sparse files, extended attributes, ACLs, device
+// nodes, times to the nanosecond. One thread walks the tree and writes the archive in order; the pool's
+// threads read, verify, decompress and format batches of files in between. Memory in flight is bounded by
+// `memory`.
 #pragma once
+#include <sys/uio.h>
 #include <cstdint>
 #include <span>
-#include <sys/uio.h>
 
 #include "btrfs/tool/open_image.h"
 #include "btrfs/tool/walk.h"
@@ -26,9 +27,9 @@ struct ExportOptions {
 // What the archive holds, and what it could not.
 struct ExportReport {
   uint64_t entries = 0;
-  uint64_t bytes = 0;        // of file contents
-  uint64_t sockets = 0;      // left out: tar has no sockets
-  uint64_t errors = 0;       // entries left out or with ranges that read as zeroes; each is in the log
+  uint64_t bytes = 0;    // of file contents
+  uint64_t sockets = 0;  // left out: tar has no sockets
+  uint64_t errors = 0;   // entries left out or with ranges that read as zeroes; each is in the log
 };
 
 // Where the archive goes: all buffers, in order, or an error. Borrowed for the call; iovecs may be changed.

@@ -20,16 +20,19 @@ Result<InodeId> starting_point(const Filesystem& fs, const ImageOptions& options
   if (options.subvol) return subvolume_at(fs, *options.subvol);
   uint64_t subvolume = options.subvolid ? *options.subvolid : TRY(default_subvolume(fs));
   if (subvolume == 0) subvolume = id::fs_tree;  // the kernel's name for the top level
-  if (!is_fs_tree(subvolume)) return Error(karst::err::invalid, "not the id of a subvolume").at("subvolid", subvolume);
+  if (!is_fs_tree(subvolume))
+    return Error(karst::err::invalid, "not the id of a subvolume").at("subvolid", subvolume);
   Root root = TRY(fs.root(subvolume));
   return InodeId{subvolume, root.item.root_dirid};
 }
 
 }  // namespace
 
-Image::Image(std::unique_ptr<Filesystem> fs) : fs_(std::move(fs)), data_(std::make_unique<DataCache>(fs_->cache())) {}
+Image::Image(std::unique_ptr<Filesystem> fs)
+    : fs_(std::move(fs)), data_(std::make_unique<DataCache>(fs_->cache())) {}
 
-Result<std::unique_ptr<Image>> Image::open(const ImageOptions& options, cache::Cache& cache, const Logger& log) {
+Result<std::unique_ptr<Image>> Image::open(const ImageOptions& options, cache::Cache& cache,
+                                           const Logger& log) {
   std::vector<std::unique_ptr<block::Device>> devices;
   for (const std::string& name : options.devices)
     devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
@@ -37,7 +40,8 @@ Result<std::unique_ptr<Image>> Image::open(const ImageOptions& options, cache::C
 }
 
 Result<std::unique_ptr<Image>> Image::open_on(std::vector<std::unique_ptr<block::Device>> devices,
-                                              const ImageOptions& options, cache::Cache& cache, const Logger& log) {
+                                              const ImageOptions& options, cache::Cache& cache,
+                                              const Logger& log) {
   auto fs = TRY(Filesystem::open(std::move(devices), options.open, cache, log));
   if (!options.allow_missing && !fs->missing_devices().empty())
     return Error(err::device_missing, "member devices are missing; use -o degraded to go on without them")

@@ -66,7 +66,8 @@ void finish(UstarHeader& header) {
   // The sum is taken with its own field as spaces.
   std::memset(header.checksum, ' ', sizeof header.checksum);
   uint32_t sum = 0;
-  for (std::byte byte : Bytes(reinterpret_cast<const std::byte*>(&header), sizeof header)) sum += std::to_integer<uint32_t>(byte);
+  for (std::byte byte : Bytes(reinterpret_cast<const std::byte*>(&header), sizeof header))
+    sum += std::to_integer<uint32_t>(byte);
   fmt::format_to_n(header.checksum, 7, "{:06o}", sum);
   header.checksum[6] = '\0';
 }
@@ -88,7 +89,9 @@ class Records {
     fmt::format_to(std::back_inserter(text_), "{} ", length);
     text_.append(keyword).append(1, '=').append(value).append(1, '\n');
   }
-  void add(std::string_view keyword, uint64_t value) { add(keyword, std::string_view(fmt::format("{}", value))); }
+  void add(std::string_view keyword, uint64_t value) {
+    add(keyword, std::string_view(fmt::format("{}", value)));
+  }
   // A decimal number: -1.5 is half a second before -1.
   void add(std::string_view keyword, timespec time) {
     int64_t seconds = time.tv_sec;
@@ -130,7 +133,8 @@ constexpr uint32_t acl_version = 2;
 std::optional<std::string> acl_text(std::string_view value) {
   Bytes bytes = as_bytes(value);
   const auto* header = overlay<AclHeader>(bytes);
-  if (!header || header->version != acl_version || (bytes.size() - sizeof *header) % sizeof(AclEntry) != 0) return std::nullopt;
+  if (!header || header->version != acl_version || (bytes.size() - sizeof *header) % sizeof(AclEntry) != 0)
+    return std::nullopt;
   std::string text;
   for (size_t at = sizeof *header; at < bytes.size(); at += sizeof(AclEntry)) {
     const auto& entry = *overlay<AclEntry>(bytes, at);
@@ -151,13 +155,18 @@ std::optional<std::string> acl_text(std::string_view value) {
 
 void add_xattr(Records& records, const std::string& name, const std::string& value) {
   std::optional<std::string> acl;
-  if (name == "system.posix_acl_access" && (acl = acl_text(value))) return records.add("SCHILY.acl.access", *acl);
-  if (name == "system.posix_acl_default" && (acl = acl_text(value))) return records.add("SCHILY.acl.default", *acl);
+  if (name == "system.posix_acl_access" && (acl = acl_text(value)))
+    return records.add("SCHILY.acl.access", *acl);
+  if (name == "system.posix_acl_default" && (acl = acl_text(value)))
+    return records.add("SCHILY.acl.default", *acl);
   std::string keyword = "SCHILY.xattr.";
   for (char c : name) {
-    if (c == '=') keyword += "%3D";
-    else if (c == '%') keyword += "%25";
-    else keyword += c;
+    if (c == '=')
+      keyword += "%3D";
+    else if (c == '%')
+      keyword += "%25";
+    else
+      keyword += c;
   }
   records.add(keyword, value);
 }
@@ -237,7 +246,9 @@ Result<std::string> pax_header(const TarEntry& entry) {
   if (!put_octal(header.gid, attributes.gid)) records.add("gid", attributes.gid);
   if (!put_octal(header.size, stored)) records.add("size", stored);
   bool whole = attributes.mtime.tv_sec >= 0 && attributes.mtime.tv_nsec == 0;
-  if (!put_octal(header.mtime, attributes.mtime.tv_sec < 0 ? 0 : static_cast<uint64_t>(attributes.mtime.tv_sec)) || !whole)
+  if (!put_octal(header.mtime,
+                 attributes.mtime.tv_sec < 0 ? 0 : static_cast<uint64_t>(attributes.mtime.tv_sec)) ||
+      !whole)
     records.add("mtime", attributes.mtime);
   records.add("atime", attributes.atime);
   records.add("ctime", attributes.ctime);

@@ -9,8 +9,8 @@ constexpr uint64_t piece_size = 1 << 20;
 constexpr size_t sector_slack = 64 << 10;
 }  // namespace
 
-Result<void> stream_file(const Image& image, const Located& file, const StreamOptions& options, WorkerPool& pool,
-                         FunctionRef<Result<void>(Bytes)> sink) {
+Result<void> stream_file(const Image& image, const Located& file, const StreamOptions& options,
+                         WorkerPool& pool, FunctionRef<Result<void>(Bytes)> sink) {
   const Attributes& attributes = file.attributes;
   if (attributes.is_directory()) return Error(karst::err::is_a_directory, "is a directory");
   if (!attributes.is_regular()) return Error(karst::err::invalid, "is not a regular file");
@@ -18,7 +18,7 @@ Result<void> stream_file(const Image& image, const Located& file, const StreamOp
   PerThread<DataReader> readers([&] { return std::make_unique<DataReader>(image.fs(), image.data()); });
   struct Piece {
     std::unique_ptr<std::byte[]> bytes;
-    size_t length;
+    size_t length = 0;
   };
   OrderedQueue<Piece> queue(pool, {.items = 256, .weight = options.memory}, {.cancel = options.cancel});
   auto read = [&](uint64_t offset, uint64_t length) -> Result<Piece> {
@@ -28,7 +28,9 @@ Result<void> stream_file(const Image& image, const Located& file, const StreamOp
     return piece;
   };
   auto give = [&]() -> Result<bool> {
-    auto piece = TRY(queue.next());
+    auto next = queue.next();
+    if (!next) return std::move(next).error();
+    const std::optional<Piece>& piece = *next;
     if (!piece) return false;
     TRY(sink(Bytes(piece->bytes.get(), piece->length)));
     options.progress.add(piece->length, 0);

@@ -30,7 +30,8 @@ class TarBuffers {
   uint64_t size_ = 0;
 };
 
-// Writes entries into buffers. Not thread-safe. Errors are pax_header()'s, and leave the buffers as they were.
+// Writes entries into buffers. Not thread-safe. Errors are pax_header()'s, and leave the buffers as they
+// were.
 class TarWriter {
  public:
   explicit TarWriter(TarBuffers& out) : out_(out) {}

@@ -1,5 +1,5 @@
-// The checked-in images for tests: unpacking them, opening them, and what karst shows of one in the form of the
-// kernel's manifest beside it (tests/images/README.md).
+// The checked-in images for tests: unpacking them, opening them, and what karst shows of one in the form of
+// the kernel's manifest beside it (tests/images/README.md).
 #pragma once
 #include <archive.h>
 #include <archive_entry.h>
@@ -80,7 +80,8 @@ inline void unpack_sparse(const std::string& file, const std::string& directory)
   int status;
   while ((status = archive_read_next_header(reader.get(), &entry)) == ARCHIVE_OK) {
     if (archive_entry_filetype(entry) != AE_IFREG) continue;
-    std::string path = directory + "/" + std::filesystem::path(archive_entry_pathname(entry)).filename().string();
+    std::string path =
+        directory + "/" + std::filesystem::path(archive_entry_pathname(entry)).filename().string();
     int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, archive_entry_size(entry)) != 0) throw std::runtime_error(path);
     const void* data;
@@ -92,7 +93,8 @@ inline void unpack_sparse(const std::string& file, const std::string& directory)
         size_t some = std::min<size_t>(4096, size - at);
         const char* from = static_cast<const char*>(data) + at;
         if (std::all_of(from, from + some, [](char c) { return c == 0; })) continue;
-        if (pwrite(fd, from, some, offset + static_cast<off_t>(at)) != static_cast<ssize_t>(some)) throw std::runtime_error(path);
+        if (pwrite(fd, from, some, offset + static_cast<off_t>(at)) != static_cast<ssize_t>(some))
+          throw std::runtime_error(path);
       }
     }
     close(fd);
@@ -111,7 +113,8 @@ class UnpackedImage {
     unpack_sparse(image_archive(name), directory_.path());
     std::ifstream file(base() + ".info.json");
     info_ = Json::parse(file);
-    for (const Json& device : info_["devices"]) devices_.push_back(directory_.path() + "/" + device["file"].get<std::string>());
+    for (const Json& device : info_["devices"])
+      devices_.push_back(directory_.path() + "/" + device["file"].get<std::string>());
   }
 
   const std::string& name() const { return name_; }
@@ -152,8 +155,10 @@ class UnpackedImage {
 inline std::string escape(std::string_view bytes) {
   std::string text;
   for (char c : bytes) {
-    if (c >= ' ' && c <= '~' && c != '\\') text += c;
-    else text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    if (c >= ' ' && c <= '~' && c != '\\')
+      text += c;
+    else
+      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   }
   return text;
 }
@@ -222,8 +227,10 @@ inline Result<void> describe_content(const Image& image, DataReader& reader, con
   }
   Json unreadable = Json::array();
   for (const auto& failure : failures) {
-    if (!unreadable.empty() && unreadable.back()[1] == failure.offset) unreadable.back()[1] = failure.offset + failure.length;
-    else unreadable.push_back({failure.offset, failure.offset + failure.length});
+    if (!unreadable.empty() && unreadable.back()[1] == failure.offset)
+      unreadable.back()[1] = failure.offset + failure.length;
+    else
+      unreadable.push_back({failure.offset, failure.offset + failure.length});
   }
   entry["unreadable"] = unreadable;
   std::byte byte;
@@ -272,7 +279,8 @@ inline Result<Manifest> manifest_of(const Image& image) {
   DataReader reader(image.fs(), image.data());
   Walker walker(image.fs(), TRY(resolve(image.fs(), image.root(), "")));
   while (auto found = TRY(walker.next())) {
-    Json entry = TRY(describe(image, reader, *found).context([&] { return fmt::format("'{}'", found->path); }));
+    Json entry =
+        TRY(describe(image, reader, *found).context([&] { return fmt::format("'{}'", found->path); }));
     manifest[entry["path"]] = entry;
   }
   return manifest;

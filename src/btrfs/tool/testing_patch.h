@@ -16,7 +16,9 @@ inline void seal(MutableBytes block, ChecksumType type) {
   std::copy(sum.bytes.begin(), sum.bytes.end(), block.begin());
 }
 
-inline MutableBytes mutable_bytes(Superblock& super) { return {reinterpret_cast<std::byte*>(&super), sizeof super}; }
+inline MutableBytes mutable_bytes(Superblock& super) {
+  return {reinterpret_cast<std::byte*>(&super), sizeof super};
+}
 
 // Changes each copy of the superblock on the device.
 inline void for_each_superblock(block::Device& device, FunctionRef<void(Superblock&)> change) {
@@ -38,7 +40,8 @@ struct Place {
   uint64_t offset;
 };
 
-// The places of all copies of a range inside one stripe: of each mirror; for parity profiles of the data itself.
+// The places of all copies of a range inside one stripe: of each mirror; for parity profiles of the data
+// itself.
 inline std::vector<Place> places_of(const ChunkMap& chunks, uint64_t logical) {
   std::vector<Place> places;
   auto found = chunks.find(logical);

@@ -48,7 +48,8 @@ Result<Usage> measure_usage(const Filesystem& fs) {
        more = TRY(devices.next())) {
     const auto& item = *devices.as<DevItem>();
     const MemberDevice* member = fs.volume().member(item.devid);
-    usage.devices.push_back({item.devid, item.uuid, item.total_bytes, item.bytes_used, !member || member->uuid != item.uuid});
+    usage.devices.push_back(
+        {item.devid, item.uuid, item.total_bytes, item.bytes_used, !member || member->uuid != item.uuid});
   }
   return usage;
 }

@@ -8,7 +8,7 @@ namespace karst::btrfs {
 
 // The block groups of one type and profile together.
 struct SpaceUsage {
-  uint64_t flags = 0;            // block_group
+  uint64_t flags = 0;  // block_group
   const Profile* profile = nullptr;
   uint64_t total = 0, used = 0;  // logical bytes
   uint64_t device_bytes = 0;     // bytes taken on devices

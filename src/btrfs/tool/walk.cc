@@ -15,7 +15,8 @@ Result<std::optional<WalkEntry>> Walker::next() {
     started_ = true;
     subvolumes_.insert(start_.id.subvolume);
     entry_points_.insert(start_.id);
-    if (start_.attributes.is_directory() && !start_.id.is_empty_subvolume()) pending_ = Frame{start_.id, 0, 0};
+    if (start_.attributes.is_directory() && !start_.id.is_empty_subvolume())
+      pending_ = Frame{start_.id, 0, 0};
     return std::optional(WalkEntry{path_, path_, start_.id, start_.parent, start_.attributes, false});
   }
   auto entry = advance();
@@ -58,7 +59,8 @@ Result<std::optional<WalkEntry>> Walker::advance() {
     if (!step) {
       // Go on behind an entry that is broken by itself; a directory that cannot be read further is left.
       uint64_t reached = listing_ ? lister_->position() : 0;
-      if (reached < frame.next_index || reached == ~0ull) leave();
+      if (reached < frame.next_index || reached == ~0ull)
+        leave();
       else {
         frame.next_index = reached + 1;
         listing_ = false;
@@ -78,10 +80,14 @@ Result<std::optional<WalkEntry>> Walker::advance() {
   if (!path_.empty()) path_ += '/';
   size_t name_at = path_.size();
   path_ += entry->name;
-  WalkEntry found{path_, std::string_view(path_).substr(name_at), entry->target, directory, {}, entry->is_subvolume};
-  if (found.id.is_empty_subvolume()) found.attributes = TRY(empty_subvolume_attributes(inodes_, directory.inode));
-  else if (found.id.subvolume == directory.subvolume) found.attributes = TRY(read_attributes(inodes_, found.id.inode));
-  else found.attributes = TRY(attributes_of(fs_, found.id, directory));
+  WalkEntry found{
+      path_, std::string_view(path_).substr(name_at), entry->target, directory, {}, entry->is_subvolume};
+  if (found.id.is_empty_subvolume())
+    found.attributes = TRY(empty_subvolume_attributes(inodes_, directory.inode));
+  else if (found.id.subvolume == directory.subvolume)
+    found.attributes = TRY(read_attributes(inodes_, found.id.inode));
+  else
+    found.attributes = TRY(attributes_of(fs_, found.id, directory));
 
   bool enterable = found.attributes.is_directory() && !found.id.is_empty_subvolume() && options_.recurse &&
                    (!found.is_subvolume || options_.cross_subvolumes);
@@ -95,19 +101,27 @@ Result<void> Walker::may_enter(const WalkEntry& entry, uint64_t index) {
   if (entry.is_subvolume) {
     entry_points_.insert(entry.id);
     if (subvolumes_.insert(entry.id.subvolume).second) return {};
-    return Error(err::directory_loop, "subvolume is linked more than once").at("subvolume", entry.id.subvolume);
+    return Error(err::directory_loop, "subvolume is linked more than once")
+        .at("subvolume", entry.id.subvolume);
   }
   if (entry_points_.contains(entry.id))
     return Error(err::directory_loop, "directory contains itself").at("inode", entry.id.inode);
   size_t links = 0;
-  bool ours = false, same_index = false;
+  uint64_t own_index = 0;
+  bool ours = false;
   TRY(for_each_link(inodes_, entry.id.inode, [&](const Link& link) -> Result<void> {
     ++links;
     ours = ours || (link.parent == entry.parent.inode && link.name == entry.name);
-    same_index = link.index == index;
+    own_index = link.index;
     return {};
   }));
-  if (links == 1 && ours && (same_index || other_indexes_.insert(entry.id).second)) return {};
+  if (links == 1 && ours && own_index == index) return {};
+  if (links == 1 && ours) {
+    // Under another index than it says: once, and only if nothing leads to it under its own.
+    bool there = TRY(inodes_.find({entry.parent.inode, ItemType::dir_index, own_index})) &&
+                 inodes_.as<DirItem>()->location.objectid == entry.id.inode;
+    if (!there && other_indexes_.insert(entry.id).second) return {};
+  }
   return Error(err::directory_loop, "directory does not name the one it is in as its only parent")
       .at("inode", entry.id.inode)
       .at("links", links);

@@ -4,7 +4,7 @@
 // endless, or longer than its number of names:
 //   - a subvolume is entered once
 //   - a directory is entered only if it names the one it was found in as its only parent, under that name and
-//     index; where only the index differs, once
+//     index; where only the index differs and nothing is at the right one, once
 //   - the start and the roots of subvolumes, which were entered for another reason, are not entered so
 #pragma once
 #include <optional>
@@ -64,7 +64,7 @@ class Walker {
   std::optional<Frame> pending_;  // the directory given last, entered by next()
   std::optional<Tree> tree_;      // of the innermost frame
   std::optional<DirectoryLister> lister_;
-  bool listing_ = false;          // lister_ is in the innermost frame's directory
+  bool listing_ = false;  // lister_ is in the innermost frame's directory
   Cursor inodes_;
   std::unordered_set<uint64_t> subvolumes_;    // entered so far
   std::unordered_set<InodeId> entry_points_;   // the start, and the roots of those subvolumes

@@ -11,8 +11,8 @@ constexpr uint32_t readahead_blocks = 32;
 
 BlockPointer BlockCursor::child_pointer(const TreeBlock& node, uint32_t slot) const {
   const KeyPtr& pointer = node.key_ptr(slot);
-  return {Logical(pointer.blockptr.value()), pointer.generation, static_cast<uint8_t>(node.level() - 1), root_.root,
-          pointer.key.key()};
+  return {Logical(pointer.blockptr.value()), pointer.generation, static_cast<uint8_t>(node.level() - 1),
+          root_.root, pointer.key.key()};
 }
 
 // Fills path_[level] … path_[0], starting from path_[level + 1]'s slot, or from the root.
@@ -20,14 +20,18 @@ Result<void> BlockCursor::descend(uint8_t level, const Key* key, bool to_last) {
   path_[0].block.reset();  // a failed descent leaves no leaf behind to be trusted
   for (int at = level; at >= 0; --at) {
     Step& step = path_[at];
-    step.block = at == root_.level ? TRY(blocks_->read(root_))
-                                   : TRY(blocks_->read(child_pointer(*path_[at + 1].block, path_[at + 1].slot)));
+    step.block = at == root_.level
+                     ? TRY(blocks_->read(root_))
+                     : TRY(blocks_->read(child_pointer(*path_[at + 1].block, path_[at + 1].slot)));
     const TreeBlock& block = *step.block;
     if (at > 0 && block.nritems() == 0)
       return Error(err::node_structure, "node without children").at("block", block.bytenr());
-    if (to_last) step.slot = block.nritems() == 0 ? 0 : block.nritems() - 1;
-    else if (!key) step.slot = 0;
-    else step.slot = at > 0 ? block.child_slot(*key) : block.lower_bound(*key);
+    if (to_last)
+      step.slot = block.nritems() == 0 ? 0 : block.nritems() - 1;
+    else if (!key)
+      step.slot = 0;
+    else
+      step.slot = at > 0 ? block.child_slot(*key) : block.lower_bound(*key);
     if (at == 1 && readahead_) announce(block, step.slot);
   }
   return {};
@@ -113,7 +117,8 @@ Result<bool> BlockCursor::step_leaf(bool forward) {
   }
   if (level == 1 && readahead_ && forward) announce(*path_[1].block, path_[1].slot);
   TRY(descend(static_cast<uint8_t>(level - 1), nullptr, !forward));
-  if (!settle()) return Error(err::tree_order, "empty leaf inside a tree").at("block", path_[0].block->bytenr());
+  if (!settle())
+    return Error(err::tree_order, "empty leaf inside a tree").at("block", path_[0].block->bytenr());
   if (edge && (forward ? key_ <= *edge : key_ >= *edge)) {
     valid_ = false;
     return Error(err::tree_order, "keys of neighbouring leaves are out of order")

@@ -25,7 +25,9 @@ Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
                                  [&] { return verify_block(bytes, geometry(), pointer.expectation()); });
   };
   auto filled = cache_.get(key, geometry().nodesize, cache::Residence::always_mapped, fill);
-  if (!filled) return std::move(filled).error().while_doing(fmt::format("reading a block of tree {}", root_name(pointer.root)));
+  if (!filled)
+    return std::move(filled).error().while_doing(
+        fmt::format("reading a block of tree {}", root_name(pointer.root)));
   BlockRef block(std::move(*filled));
   // Another thread may have filled it for another pointer.
   TRY(check_block_identity(*block, geometry(), pointer.expectation()));

@@ -12,20 +12,32 @@ Filesystem::Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache)
 Filesystem::~Filesystem() = default;
 
 Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr<block::Device>> devices,
-                                                     const OpenOptions& options, cache::Cache& cache, const Logger& log) {
+                                                     const OpenOptions& options, cache::Cache& cache,
+                                                     const Logger& log) {
   auto volume = TRY(Volume::open(std::move(devices), options.volume, log));
   std::unique_ptr<Filesystem> fs(new Filesystem(std::move(volume), cache));
   const Superblock& super = fs->super();
-  BlockPointer chunk_root{Logical(super.chunk_root.value()), super.chunk_root_generation, super.chunk_root_level, id::chunk_tree, {}};
+  BlockPointer chunk_root{Logical(super.chunk_root.value()),
+                          super.chunk_root_generation,
+                          super.chunk_root_level,
+                          id::chunk_tree,
+                          {}};
   BlockPointer root{Logical(super.root.value()), super.generation, super.root_level, id::root_tree, {}};
   if (options.backup_root) {
     if (*options.backup_root < 0 || *options.backup_root >= backup_root_count)
-      return Error(karst::err::invalid, "no such backup root").expected(fmt::format("0 to {}", backup_root_count - 1), *options.backup_root);
+      return Error(karst::err::invalid, "no such backup root")
+          .expected(fmt::format("0 to {}", backup_root_count - 1), *options.backup_root);
     const RootBackup& backup = super.super_roots[*options.backup_root];
     if (backup.tree_root == 0)
-      return Error(karst::err::invalid, "this backup root was never written").at("backup", *options.backup_root);
-    chunk_root = {Logical(backup.chunk_root.value()), backup.chunk_root_gen, backup.chunk_root_level, id::chunk_tree, {}};
-    root = {Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
+      return Error(karst::err::invalid, "this backup root was never written")
+          .at("backup", *options.backup_root);
+    chunk_root = {Logical(backup.chunk_root.value()),
+                  backup.chunk_root_gen,
+                  backup.chunk_root_level,
+                  id::chunk_tree,
+                  {}};
+    root = {
+        Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
     fs->from_backup_ = true;
   }
   TRY(fs->load_chunks(chunk_root).context([] { return "loading the chunk tree"; }));
@@ -56,7 +68,8 @@ Tree Filesystem::tree_at(uint64_t id, const BlockPointer& root) const {
 }
 
 Tree Filesystem::tree_of(const Root& root) const {
-  return tree_at(root.id, {Logical(root.item.bytenr.value()), root.item.generation, root.item.level, root.id, {}});
+  return tree_at(root.id,
+                 {Logical(root.item.bytenr.value()), root.item.generation, root.item.level, root.id, {}});
 }
 
 Root root_from_item(const Key& key, Bytes item) {
@@ -95,8 +108,9 @@ Result<Tree> Filesystem::tree(uint64_t id) const {
 std::optional<Tree> Filesystem::log_root_tree() const {
   const Superblock& super = this->super();
   if (super.log_root == 0 || from_backup_) return std::nullopt;
-  return tree_at(id::tree_log,
-                 {Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}});
+  return tree_at(
+      id::tree_log,
+      {Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}});
 }
 
 void Filesystem::install_overlay(uint64_t tree_id, std::unique_ptr<ItemOverlay> overlay) {

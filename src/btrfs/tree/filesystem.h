@@ -37,7 +37,8 @@ struct Root {
 class Filesystem {
  public:
   static Result<std::unique_ptr<Filesystem>> open(std::vector<std::unique_ptr<block::Device>> devices,
-                                                  const OpenOptions& options, cache::Cache& cache, const Logger& log);
+                                                  const OpenOptions& options, cache::Cache& cache,
+                                                  const Logger& log);
   ~Filesystem();
   Filesystem(const Filesystem&) = delete;
   Filesystem& operator=(const Filesystem&) = delete;

@@ -27,8 +27,10 @@ Result<bool> Cursor::merge() {
 Result<bool> Cursor::next() {
   if (!valid_) return false;
   if (!overlay_) return valid_ = TRY(base_.next());
-  if (from_overlay_) ++layer_;
-  else TRY(base_.next());
+  if (from_overlay_)
+    ++layer_;
+  else
+    TRY(base_.next());
   return merge();
 }
 

@@ -1,7 +1,8 @@
 // A tree: its id and root, and the cursor that walks its items.
 //
-// An ItemOverlay lays items over the blocks of a tree, in memory only: it is how a log tree is replayed when the
-// file system is opened for reading. A Tree is a small value; what it refers to belongs to the Filesystem.
+// An ItemOverlay lays items over the blocks of a tree, in memory only: it is how a log tree is replayed when
+// the file system is opened for reading. A Tree is a small value; what it refers to belongs to the
+// Filesystem.
 #pragma once
 #include <map>
 #include <optional>

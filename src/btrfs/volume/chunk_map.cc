@@ -41,8 +41,10 @@ StripeRun map_run(const ChunkEntry& chunk, uint64_t address, uint64_t length, in
   auto index = static_cast<uint32_t>(number % width);
   uint32_t stripe = index;
   if (chunk.is_parity()) stripe = row_stripe(chunk, row, index);
-  if (chunk.profile->flag == block_group::raid10) stripe = index * chunk.sub_stripes + static_cast<uint32_t>(copy);
-  return {stripe, row_offset(chunk, stripe, row) + within, std::min(length, stripe_length - within), row, index};
+  if (chunk.profile->flag == block_group::raid10)
+    stripe = index * chunk.sub_stripes + static_cast<uint32_t>(copy);
+  return {stripe, row_offset(chunk, stripe, row) + within, std::min(length, stripe_length - within), row,
+          index};
 }
 
 uint32_t row_stripe(const ChunkEntry& chunk, uint64_t row, uint32_t k) {
@@ -70,7 +72,9 @@ Result<void> ChunkMap::add(uint64_t logical, Bytes item) {
   bool overlaps_next = at != chunks_.end() && at->logical - logical < entry.length;
   bool overlaps_previous = at != chunks_.begin() && std::prev(at)->contains(logical);
   if (overlaps_next || overlaps_previous)
-    return Error(err::chunk_overlap, "chunk overlaps another").at("logical", logical).at("length", entry.length);
+    return Error(err::chunk_overlap, "chunk overlaps another")
+        .at("logical", logical)
+        .at("length", entry.length);
   chunks_.insert(at, std::move(entry));
   return {};
 }

@@ -43,8 +43,8 @@ struct ChunkEntry {
 
 // Where a run of bytes is: `length` bytes from `offset` of the device of stripe `stripe`.
 struct StripeRun {
-  uint32_t stripe;      // index into ChunkEntry::stripes
-  uint64_t offset;      // bytes on the device
+  uint32_t stripe;  // index into ChunkEntry::stripes
+  uint64_t offset;  // bytes on the device
   uint64_t length;
   uint64_t row;         // raid5/6: the row of stripes
   uint32_t data_index;  // raid5/6: which of the row's data stripes this is

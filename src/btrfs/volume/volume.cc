@@ -40,7 +40,8 @@ Result<FoundSuper> find_superblock(block::Device& device, std::optional<int> mir
   for (int candidate = 0; candidate < superblock_mirrors; ++candidate) {
     auto super = read_superblock(device, candidate);
     if (super) {
-      if (first_error) log.warning("using another copy of the superblock", {{"superblock", candidate}}, &*first_error);
+      if (first_error)
+        log.warning("using another copy of the superblock", {{"superblock", candidate}}, &*first_error);
       return FoundSuper{std::move(*super), candidate};
     }
     // What an unknown feature says of the first copy holds for all of them.
@@ -124,7 +125,8 @@ int Volume::first_copy(const ChunkEntry& chunk, uint64_t address) const {
   return 0;
 }
 
-Result<void> Volume::read_stripe(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination) const {
+Result<void> Volume::read_stripe(const ChunkEntry& chunk, const StripeRun& run,
+                                 MutableBytes destination) const {
   const ChunkStripe& stripe = chunk.stripes[run.stripe];
   const MemberDevice* member = member_of(stripe);
   if (!member) return Error(err::device_missing, "member device is missing").at("devid", stripe.devid);
@@ -138,7 +140,8 @@ Result<void> Volume::rebuild(const ChunkEntry& chunk, const StripeRun& run, Muta
   auto blocks = static_cast<uint32_t>(chunk.stripes.size());
   uint32_t data = chunk.data_stripes();
   if (data > parity_data_max)
-    return Error(karst::err::unsupported, "chunk has more stripes than parity can be computed for").at("stripes", blocks);
+    return Error(karst::err::unsupported, "chunk has more stripes than parity can be computed for")
+        .at("stripes", blocks);
   std::vector<size_t> lost{run.data_index};
   if (copy == 2) lost.push_back(data);
   if (copy >= 3) {
@@ -148,11 +151,13 @@ Result<void> Volume::rebuild(const ChunkEntry& chunk, const StripeRun& run, Muta
   uint64_t within = run.offset - row_offset(chunk, run.stripe, run.row);
   std::vector<std::byte> buffer(run.length * blocks);
   std::vector<MutableBytes> spans;
-  for (uint32_t k = 0; k < blocks; ++k) spans.push_back(MutableBytes(buffer).subspan(k * run.length, run.length));
+  for (uint32_t k = 0; k < blocks; ++k)
+    spans.push_back(MutableBytes(buffer).subspan(k * run.length, run.length));
   for (uint32_t k = 0; k < blocks; ++k) {
     if (std::find(lost.begin(), lost.end(), size_t{k}) != lost.end()) continue;
     uint32_t stripe = row_stripe(chunk, run.row, k);
-    auto read = read_stripe(chunk, {stripe, row_offset(chunk, stripe, run.row) + within, run.length, run.row, k}, spans[k]);
+    auto read = read_stripe(
+        chunk, {stripe, row_offset(chunk, stripe, run.row) + within, run.length, run.row, k}, spans[k]);
     if (read) continue;
     lost.push_back(k);
     if (lost.size() > chunk.profile->parity)
@@ -167,7 +172,8 @@ Result<void> Volume::read_copy(Logical address, MutableBytes destination, int co
   uint64_t at = raw(address);
   while (!destination.empty()) {
     const ChunkEntry& chunk = *TRY(chunks_.find(at));
-    if (copy >= chunk.copies()) return Error(karst::err::invalid, "no such copy").at("logical", at).at("copy", copy);
+    if (copy >= chunk.copies())
+      return Error(karst::err::invalid, "no such copy").at("logical", at).at("copy", copy);
     bool reconstruct = chunk.is_parity() && copy > 0;
     StripeRun run = map_run(chunk, at, destination.size(), reconstruct ? 0 : copy);
     auto done = reconstruct ? rebuild(chunk, run, destination, copy) : read_stripe(chunk, run, destination);
@@ -225,7 +231,10 @@ void Volume::read_batch(block::Queue& queue, std::span<ReadRequest> requests) co
   while (block::IoRequest* done = queue.reap()) {
     auto& piece = *static_cast<Piece*>(done->owner);
     if (!*done->outcome && *piece.request->outcome)
-      piece.request->outcome = std::move(*done->outcome).error().at("logical", piece.request->address).at("copy", piece.request->copy);
+      piece.request->outcome = std::move(*done->outcome)
+                                   .error()
+                                   .at("logical", piece.request->address)
+                                   .at("copy", piece.request->copy);
   }
 }
 

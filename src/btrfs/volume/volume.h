@@ -82,7 +82,8 @@ class Volume {
   void read_batch(block::Queue& queue, std::span<ReadRequest> requests) const;
 
   // Tries the copies until `verify` accepts the bytes. Reports each bad one to the log.
-  Result<void> read_verified(Logical address, MutableBytes destination, FunctionRef<Result<void>()> verify) const;
+  Result<void> read_verified(Logical address, MutableBytes destination,
+                             FunctionRef<Result<void>()> verify) const;
   // The same when copy `first` has already been read and has failed with `reason`.
   Result<void> read_other_copies(Logical address, MutableBytes destination, int first, Error reason,
                                  FunctionRef<Result<void>()> verify) const;
@@ -101,7 +102,8 @@ class Volume {
  private:
   explicit Volume(const Logger& log);
   Result<void> read_stripe(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination) const;
-  Result<void> rebuild(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination, int copy) const;
+  Result<void> rebuild(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination,
+                       int copy) const;
   const MemberDevice* member_of(const ChunkStripe& stripe) const;
 
   const Logger log_;
