@@ -20,7 +20,8 @@ class Background {
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
-  // In the child: nothing. In the parent, when the child is ready or has ended: the exit status, 0 when ready.
+  // In the child: nothing. In the parent, when the child is ready or has ended: the exit status, 0 when
+  // ready.
   Result<std::optional<int>> fork();
   // In the child: leaves the session, the working directory and the terminal; the parent returns.
   Result<void> ready();

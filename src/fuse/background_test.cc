@@ -43,7 +43,10 @@ TEST(Background, ADaemonHasItsOwnSessionAndHoldsNoDirectory) {
   EXPECT_EQ(status_after([](Background& background) {
               if (!background.ready()) return 1;
               char directory[8];
-              return ::getsid(0) == ::getpid() && ::getcwd(directory, sizeof directory) && directory == std::string("/") ? 0 : 2;
+              return ::getsid(0) == ::getpid() && ::getcwd(directory, sizeof directory) &&
+                             directory == std::string("/")
+                         ? 0
+                         : 2;
             }),
             0);
   int status;

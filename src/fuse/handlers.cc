@@ -17,11 +17,14 @@ constexpr double for_ever = 1e9;  // seconds; what the kernel makes of it is mor
 
 thread_local View* thread_view = nullptr;
 
-HandlerContext& context_of(fuse_req_t request) { return *static_cast<HandlerContext*>(fuse_req_userdata(request)); }
+HandlerContext& context_of(fuse_req_t request) {
+  return *static_cast<HandlerContext*>(fuse_req_userdata(request));
+}
 
 // What any program may cause is no news about the image.
 bool is_news(const Error& error) {
-  for (const ErrorKind* usual : {&err::not_found, &err::no_attribute, &err::invalid, &err::range, &err::too_long})
+  for (const ErrorKind* usual :
+       {&err::not_found, &err::no_attribute, &err::invalid, &err::range, &err::too_long})
     if (error.is(*usual)) return false;
   return true;
 }
@@ -61,7 +64,8 @@ void init(void* user_data, fuse_conn_info* connection) {
   auto want = [&](unsigned flags) { connection->want |= connection->capable & flags; };
   want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_CACHE_SYMLINKS |
        FUSE_CAP_EXPORT_SUPPORT);
-  // The kernel would drop cached data when times change, and ask for them on each read to see whether they do.
+  // The kernel would drop cached data when times change, and ask for them on each read to see whether they
+  // do.
   connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS_AUTO);
   if (context.use_acls) want(FUSE_CAP_POSIX_ACL);
   connection->max_read = View::read_size_max;  // as the mount option says
@@ -76,7 +80,8 @@ void lookup(fuse_req_t request, fuse_ino_t directory, const char* name) {
     fuse_entry_param reply{};
     reply.entry_timeout = for_ever;  // node 0: there is none, which may be remembered
     if (found) reply = parameters_of(*found);
-    if (fuse_reply_entry(request, &reply) != 0 && found) context_of(request).served.nodes.forget(found->node, 1);
+    if (fuse_reply_entry(request, &reply) != 0 && found)
+      context_of(request).served.nodes.forget(found->node, 1);
     return {};
   });
 }
@@ -170,9 +175,12 @@ void statfs(fuse_req_t request, fuse_ino_t) { fuse_reply_statfs(request, &contex
 
 // A size of 0 asks how much room is needed.
 void reply_sized(fuse_req_t request, const std::string& value, size_t size) {
-  if (size == 0) fuse_reply_xattr(request, value.size());
-  else if (value.size() > size) fuse_reply_err(request, ERANGE);
-  else fuse_reply_buf(request, value.data(), value.size());
+  if (size == 0)
+    fuse_reply_xattr(request, value.size());
+  else if (value.size() > size)
+    fuse_reply_err(request, ERANGE);
+  else
+    fuse_reply_buf(request, value.data(), value.size());
 }
 
 void getxattr(fuse_req_t request, fuse_ino_t node, const char* name, size_t size) {
@@ -191,11 +199,14 @@ void listxattr(fuse_req_t request, fuse_ino_t node, size_t size) {
 
 void lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_file_info*) {
   answer(request, node, "file not searched for data and holes", [&](View& view) -> Result<void> {
-    if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) return Error(err::invalid, "bad position");
+    if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE))
+      return Error(err::invalid, "bad position");
     auto what = whence == SEEK_DATA ? View::Seek::data : View::Seek::hole;
     auto found = TRY(view.seek(NodeId{node}, static_cast<uint64_t>(offset), what));
-    if (found) fuse_reply_lseek(request, static_cast<off_t>(*found));
-    else fuse_reply_err(request, ENXIO);
+    if (found)
+      fuse_reply_lseek(request, static_cast<off_t>(*found));
+    else
+      fuse_reply_err(request, ENXIO);
     return {};
   });
 }
@@ -235,7 +246,9 @@ struct StatxTime {
   int64_t seconds;
   uint32_t nanoseconds;
   int32_t reserved;
-  static StatxTime from(const timespec& time) { return {time.tv_sec, static_cast<uint32_t>(time.tv_nsec), 0}; }
+  static StatxTime from(const timespec& time) {
+    return {time.tv_sec, static_cast<uint32_t>(time.tv_nsec), 0};
+  }
 };
 
 struct StatxReply {
@@ -293,10 +306,13 @@ bool handle_raw(fuse_session* session, HandlerContext& context, const fuse_buf& 
   StatxReply reply{};
   auto filled = [&]() -> Result<StatxReply> {
     auto attributes = TRY(thread_view->attributes(TRY(thread_view->node(node))));
-    return statx_reply(context.served.nodes.st_ino(node), attributes, context.served.image.fs().geometry().sectorsize);
+    return statx_reply(context.served.nodes.st_ino(node), attributes,
+                       context.served.image.fs().geometry().sectorsize);
   }();
-  if (filled) reply = *filled;
-  else report(context, "attributes not read", node, filled.error());
+  if (filled)
+    reply = *filled;
+  else
+    report(context, "attributes not read", node, filled.error());
   reply.error = filled ? 0 : -filled.error().errno_value();
   reply.len = filled ? sizeof reply : 16;
   reply.unique = header.unique;

@@ -1,8 +1,8 @@
 // The answers to the kernel's requests: from a View to libfuse's replies.
 //
-// Each server thread installs its own View with use_view() before it takes requests. Errors become errno here,
-// and nowhere below; those that are about the image are logged, with inode and subvolume. Give a logger behind
-// a rate limit: a bad sector makes one message for each page that is asked for.
+// Each server thread installs its own View with use_view() before it takes requests. Errors become errno
+// here, and nowhere below; those that are about the image are logged, with inode and subvolume. Give a logger
+// behind a rate limit: a bad sector makes one message for each page that is asked for.
 #pragma once
 #include "core/log.h"
 #include "fuse/libfuse.h"
@@ -14,8 +14,8 @@ namespace karst::fuse {
 struct HandlerContext {
   Served& served;
   const Logger& log;
-  struct statvfs space;      // does not change
-  bool use_acls;             // the kernel is to check permissions, with ACLs
+  struct statvfs space;  // does not change
+  bool use_acls;         // the kernel is to check permissions, with ACLs
 };
 
 // For this thread, until its next call; nullptr ends it.

@@ -26,7 +26,8 @@ std::string error_of(std::string_view text) {
 TEST(MountOptions, NothingIsTheDefault_BT034) {
   for (const char* text : {"", ",", "ro", "defaults", "ro,,defaults"}) {
     MountOptions options = parsed(text);
-    EXPECT_FALSE(options.subvol || options.subvolid || options.degraded || options.allow_other || options.threads);
+    EXPECT_FALSE(options.subvol || options.subvolid || options.degraded || options.allow_other ||
+                 options.threads);
     EXPECT_TRUE(options.replay_log);
     EXPECT_THAT(options.kernel_flags, IsEmpty());
   }
@@ -49,12 +50,14 @@ TEST(MountOptions, CollectsDevicesOverSeveralArguments) {
 }
 
 TEST(MountOptions, AllWaysToLeaveTheLogAlone_BT034) {
-  for (const char* text : {"norecovery", "nologreplay", "rescue=nologreplay", "rescue=nologreplay:nologreplay"})
+  for (const char* text :
+       {"norecovery", "nologreplay", "rescue=nologreplay", "rescue=nologreplay:nologreplay"})
     EXPECT_FALSE(parsed(text).replay_log) << text;
 }
 
 TEST(MountOptions, OursHaveValues) {
-  MountOptions options = parsed("degraded,allow_other,default_permissions,noacl,threads=3,cache-size=64M,fsname=disk,subtype=x");
+  MountOptions options =
+      parsed("degraded,allow_other,default_permissions,noacl,threads=3,cache-size=64M,fsname=disk,subtype=x");
   EXPECT_TRUE(options.degraded && options.allow_other && options.default_permissions && !options.acl);
   EXPECT_EQ(options.threads, 3u);
   EXPECT_EQ(options.cache_size, 64u << 20);
@@ -74,7 +77,8 @@ TEST(MountOptions, KernelFlagsAreHandedOn) {
 
 TEST(MountOptions, TakesALineOfFstabMadeForTheKernel_BT034) {
   MountOptions options = parsed(
-      "defaults,noauto,user,_netdev,nofail,x-systemd.automount,X-mount.mkdir=0755,comment=x,relatime,ssd,discard=async,"
+      "defaults,noauto,user,_netdev,nofail,x-systemd.automount,X-mount.mkdir=0755,comment=x,relatime,ssd,"
+      "discard=async,"
       "compress=zstd:3,compress-force,space_cache=v2,autodefrag,commit=60,thread_pool=4,subvol=/@");
   EXPECT_EQ(options.subvol, "/@");
   EXPECT_THAT(options.kernel_flags, IsEmpty());

@@ -50,8 +50,10 @@ void NodeIds::forget(NodeId node, uint64_t lookups) {
 std::optional<Node> NodeIds::find(NodeId node) const {
   const uint64_t subvolume = raw(node) >> inode_bits, low = raw(node) & inode_mask;
   if (node == root_node) return Node{root_};
-  if (subvolume == 0) return low < btrfs::id::first_free ? std::nullopt : std::optional(Node{{root_.subvolume, low}});
-  if (subvolume != table_mark) return low < btrfs::id::first_free ? std::nullopt : std::optional(Node{{subvolume, low}});
+  if (subvolume == 0)
+    return low < btrfs::id::first_free ? std::nullopt : std::optional(Node{{root_.subvolume, low}});
+  if (subvolume != table_mark)
+    return low < btrfs::id::first_free ? std::nullopt : std::optional(Node{{subvolume, low}});
   return table_.with([&](const Table& table) -> std::optional<Node> {
     auto found = table.entries.find(low);
     if (found == table.entries.end()) return std::nullopt;

@@ -25,7 +25,8 @@ TEST(NodeIds, InodesOfTheMountedSubvolumeAreTheirOwnNumbers) {
 
 TEST(NodeIds, InodesOfOtherSubvolumesAreComputedAndTheSameInEachMount_BT063) {
   NodeIds first(mounted_root), second(mounted_root);
-  for (btrfs::InodeId id : {btrfs::InodeId{256, 256}, {256, 257}, {257, 256}, {0xfffffe, 256}, {300, (1ull << 40) - 1}}) {
+  for (btrfs::InodeId id :
+       {btrfs::InodeId{256, 256}, {256, 257}, {257, 256}, {0xfffffe, 256}, {300, (1ull << 40) - 1}}) {
     auto node = first.computed(id);
     ASSERT_TRUE(node);
     EXPECT_EQ(second.find(*node), Node{id});
@@ -91,7 +92,8 @@ TEST(NodeIds, ForgettingTooMuchOrAnythingElseIsHarmless) {
 
 TEST(NodeIds, NumbersThatNobodyWasGivenAreUnknown) {
   NodeIds ids(mounted_root);
-  for (uint64_t node : {0ull, 2ull, 255ull, (256ull << 40) + 1, 0xffffffull << 40}) EXPECT_FALSE(ids.find(NodeId{node})) << node;
+  for (uint64_t node : {0ull, 2ull, 255ull, (256ull << 40) + 1, 0xffffffull << 40})
+    EXPECT_FALSE(ids.find(NodeId{node})) << node;
 }
 
 }  // namespace

@@ -55,7 +55,6 @@ class LibfuseWords {
     char line[512];
     std::vsnprintf(line, sizeof line, format, arguments);
     if (words) words->append(line);
-    else std::fputs(line, stderr);
   }
   static thread_local std::string* words;
   std::string text_;
@@ -67,22 +66,23 @@ Result<std::string> directory_at(const std::string& path) {
   std::unique_ptr<char, void (*)(void*)> whole(::realpath(path.c_str(), nullptr), std::free);
   if (!whole || ::stat(whole.get(), &st) != 0) {
     if (errno == ENOTCONN)
-      return Error::make(err::not_mounted, "mountpoint '{}' belongs to a server that has died; unmount it first", path);
+      return Error::make(err::not_mounted,
+                         "mountpoint '{}' belongs to a server that has died; unmount it first", path);
     return Error::from_errno(errno, fmt::format("mountpoint '{}'", path));
   }
-  if (!S_ISDIR(st.st_mode)) return Error::make(karst::err::not_a_directory, "mountpoint '{}' is not a directory", path);
+  if (!S_ISDIR(st.st_mode))
+    return Error::make(karst::err::not_a_directory, "mountpoint '{}' is not a directory", path);
   return std::string(whole.get());
 }
 
+// Without permission to open it, fusermount3 may still do it for us.
 Result<void> check_fuse_device() {
   int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  if (fd >= 0) {
+  if (fd >= 0)
     ::close(fd);
-    return {};
-  }
-  std::string what = "cannot open /dev/fuse";
-  if (errno == ENOENT || errno == ENODEV || errno == ENXIO) what += " (is the kernel's fuse module there?)";
-  return Error::from_errno(errno, what);
+  else if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+    return Error::from_errno(errno, "cannot open /dev/fuse; is the kernel's fuse module there?");
+  return {};
 }
 
 std::string escaped(std::string_view value) {
@@ -97,24 +97,27 @@ std::string escaped(std::string_view value) {
 std::string mountinfo_escaped(std::string_view path) {
   std::string text;
   for (char c : path) {
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') text += fmt::format("\\{:03o}", c);
-    else text.push_back(c);
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\')
+      text += fmt::format("\\{:03o}", c);
+    else
+      text.push_back(c);
   }
   return text;
 }
 
 std::string libfuse_options(const std::string& source, const MountOptions& options, bool check_permissions) {
-  std::string text = fmt::format("ro,fsname={},subtype={},max_read={}", escaped(options.fsname.value_or(source)),
-                                 escaped(options.subtype), View::read_size_max);
+  std::string text =
+      fmt::format("ro,fsname={},subtype={},max_read={}", escaped(options.fsname.value_or(source)),
+                  escaped(options.subtype), View::read_size_max);
   if (options.allow_other) text += ",allow_other";
   if (check_permissions) text += ",default_permissions";
   for (const std::string& flag : options.kernel_flags) text += "," + flag;
   return text;
 }
 
-// The kernel reads 128 KiB ahead on a FUSE mount, and 4 MiB on its own btrfs. Reading a large file that is not
-// cached was a quarter faster with the latter. Only root may set it, in sysfs; where that fails, reading is
-// merely slower.
+// The kernel reads 128 KiB ahead on a FUSE mount, and 4 MiB on its own btrfs. Reading a large file that is
+// not cached was a quarter faster with the latter. Only root may set it, in sysfs; where that fails, reading
+// is merely slower.
 void raise_readahead(const std::string& mountpoint) {
   constexpr std::string_view kilobytes = "4096";
   // The device number, without asking the file system, which would be us.
@@ -124,13 +127,16 @@ void raise_readahead(const std::string& mountpoint) {
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream fields(line);
     std::string id, parent, number, root, where;
-    if (fields >> id >> parent >> number >> root >> where && where == mountinfo_escaped(mountpoint)) device = number;
+    if (fields >> id >> parent >> number >> root >> where && where == mountinfo_escaped(mountpoint))
+      device = number;
   }
   if (device.empty()) return;
   std::ofstream("/sys/class/bdi/" + device + "/read_ahead_kb") << kilobytes;
 }
 
-bool checks_permissions(const MountOptions& options) { return options.default_permissions || options.allow_other; }
+bool checks_permissions(const MountOptions& options) {
+  return options.default_permissions || options.allow_other;
+}
 
 // Twice the processors, so that some may wait for the device; more gain nothing.
 unsigned default_threads() { return std::clamp(2 * std::thread::hardware_concurrency(), 2u, 16u); }
@@ -166,10 +172,12 @@ Result<void> Server::mount(const std::string& source, const MountOptions& option
   LibfuseWords words;
   session_ = fuse_session_new(&args, &handlers(), sizeof(fuse_lowlevel_ops), &context_);
   fuse_opt_free_args(&args);
-  if (!session_) return Error::make(err::not_mounted, "libfuse refused the options '{}'", text).while_doing(words.text());
+  if (!session_)
+    return Error::make(err::not_mounted, "libfuse refused the options '{}'", text).while_doing(words.text());
   if (fuse_session_mount(session_, mountpoint_.c_str()) != 0) {
     std::string said = words.text();
-    return Error::make(err::not_mounted, "cannot mount on '{}'{}{}", mountpoint_, said.empty() ? "" : ": ", said);
+    return Error::make(err::not_mounted, "cannot mount on '{}'{}{}", mountpoint_, said.empty() ? "" : ": ",
+                       said);
   }
   mounted_ = true;
   return {};
@@ -225,8 +233,8 @@ void Server::wait(int signal_fd) const {
 }
 
 Result<void> Server::run(Signals signals) {
-  struct sigaction action{};
-  action.sa_handler = woken;  // without SA_RESTART: read() is to return
+  struct sigaction action {};
+  action.sa_handler = woken;                     // without SA_RESTART: read() is to return
   ::sigaction(wake_signal(), &action, nullptr);  // and left there: another server may be running too
   // Blocked before there are threads, which inherit it. The wake-up must get through to them.
   sigset_t ends, wake, old_mask;

@@ -36,7 +36,8 @@ class Server {
     ignored,  // the caller's business
     heeded,   // SIGTERM, SIGINT and SIGHUP end run(); they are blocked in all threads meanwhile
   };
-  // Once. Takes SIGRTMIN+3 for itself, for as long as the process lives. Call it from a thread that no other part of the program signals or unblocks signals in.
+  // Once. Takes SIGRTMIN+3 for itself, for as long as the process lives. Call it from a thread that no other
+  // part of the program signals or unblocks signals in.
   Result<void> run(Signals signals);
 
   // Ends run(), or lets it end as soon as it is called. From any thread or signal handler.
@@ -61,9 +62,9 @@ class Server {
   int stop_fd_ = -1;  // an eventfd; readable: end
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
-  std::atomic<unsigned> serving_{0};  // threads that have not ended; run() waits for 0
-  std::atomic<uint64_t> requests_{0};          // statistics only
-  std::atomic<bool> begun_{false};             // the first request has been answered
+  std::atomic<unsigned> serving_{0};   // threads that have not ended; run() waits for 0
+  std::atomic<uint64_t> requests_{0};  // statistics only
+  std::atomic<bool> begun_{false};     // the first request has been answered
   std::atomic<bool> out_of_memory_{false};
 };
 

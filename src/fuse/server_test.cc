@@ -32,8 +32,8 @@ bool is_root() { return ::geteuid() == 0; }
 
 // Why mounting cannot be tested here, or nothing.
 std::string no_mounting() {
-  static const bool own_namespace =
-      is_root() && ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  static const bool own_namespace = is_root() && ::unshare(CLONE_NEWNS) == 0 &&
+                                    ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
   int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
   if (fd < 0) return fmt::format("/dev/fuse: {}", std::strerror(errno));
   ::close(fd);
@@ -104,11 +104,14 @@ class ServerTest : public ::testing::Test {
 // What system calls show of one object, in the fields of the manifest.
 
 Json times_of(const std::string& path) {
-  struct statx status{};
-  EXPECT_EQ(::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &status), 0) << path;
+  struct statx status {};
+  EXPECT_EQ(::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &status), 0)
+      << path;
   EXPECT_TRUE(status.stx_mask & STATX_BTIME);
   auto text = [](const statx_timestamp& time) { return fmt::format("{}.{:09}", time.tv_sec, time.tv_nsec); };
-  return {{"mtime", text(status.stx_mtime)}, {"ctime", text(status.stx_ctime)}, {"btime", text(status.stx_btime)}};
+  return {{"mtime", text(status.stx_mtime)},
+          {"ctime", text(status.stx_ctime)},
+          {"btime", text(status.stx_btime)}};
 }
 
 Json xattrs_of(const std::string& path) {
@@ -128,7 +131,8 @@ Json xattrs_of(const std::string& path) {
       EXPECT_EQ(::lgetxattr(path.c_str(), name, &small, 1), -1);
       EXPECT_EQ(errno, ERANGE);
     }
-    found[escape(name)] = btrfs::testing::hex(as_bytes(std::string_view(value).substr(0, static_cast<size_t>(std::max<ssize_t>(size, 0)))));
+    found[escape(name)] = btrfs::testing::hex(
+        as_bytes(std::string_view(value).substr(0, static_cast<size_t>(std::max<ssize_t>(size, 0)))));
   }
   return found;
 }
@@ -154,8 +158,10 @@ void describe_content(const std::string& path, off_t size, Json& entry) {
       got = ::pread(fd, buffer.data(), 4096, at);
       if (got < 0) {
         off_t end = std::min<off_t>(at + 4096, size);
-        if (!unreadable.empty() && unreadable.back()[1] == at) unreadable.back()[1] = end;
-        else unreadable.push_back({at, end});
+        if (!unreadable.empty() && unreadable.back()[1] == at)
+          unreadable.back()[1] = end;
+        else
+          unreadable.push_back({at, end});
         at = end;
         continue;
       }
@@ -164,12 +170,14 @@ void describe_content(const std::string& path, off_t size, Json& entry) {
     at += got;
   }
   ::close(fd);
-  if (unreadable.empty()) entry["sha256"] = digest.text();
-  else entry["unreadable"] = unreadable;
+  if (unreadable.empty())
+    entry["sha256"] = digest.text();
+  else
+    entry["unreadable"] = unreadable;
 }
 
 Json describe(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   EXPECT_EQ(::lstat(path.c_str(), &status), 0) << path;
   Json entry = times_of(path);
   entry["type"] = btrfs::testing::type_name(status.st_mode);
@@ -186,7 +194,8 @@ Json describe(const std::string& path) {
   if (S_ISLNK(status.st_mode)) {
     std::string target(4096, '\0');
     ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
-    entry["target"] = escape(std::string_view(target).substr(0, static_cast<size_t>(std::max<ssize_t>(length, 0))));
+    entry["target"] =
+        escape(std::string_view(target).substr(0, static_cast<size_t>(std::max<ssize_t>(length, 0))));
   }
   if (S_ISREG(status.st_mode)) describe_content(path, status.st_size, entry);
   return entry;
@@ -199,11 +208,13 @@ void add_tree(const std::string& root, const std::string& below, Manifest& manif
   while (dirent* entry = ::readdir(directory)) {
     std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
-    struct stat status{};
+    struct stat status {};
     EXPECT_EQ(::lstat((root + below + "/" + name).c_str(), &status), 0);
     EXPECT_EQ(entry->d_type, IFTODT(status.st_mode)) << name;
-    if (S_ISDIR(status.st_mode)) add_tree(root, below + "/" + name, manifest);
-    else manifest[escape(below + "/" + name)] = describe(root + below + "/" + name);
+    if (S_ISDIR(status.st_mode))
+      add_tree(root, below + "/" + name, manifest);
+    else
+      manifest[escape(below + "/" + name)] = describe(root + below + "/" + name);
   }
   ::closedir(directory);
 }
@@ -233,21 +244,24 @@ std::string test_name(const ::testing::TestParamInfo<std::string>& image) {
 
 class MountedImage : public ServerTest, public ::testing::WithParamInterface<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Images, MountedImage,
-                         ::testing::Values("everything", "bad-data", "bad-data-raid5-3", "snapshots-4k", "subvolumes",
-                                           "log-much-4k", "raid6-5", "sectorsize-64k-zstd", "nodes", "names"),
+                         ::testing::Values("everything", "bad-data", "bad-data-raid5-3", "snapshots-4k",
+                                           "subvolumes", "log-much-4k", "raid6-5", "sectorsize-64k-zstd",
+                                           "nodes", "names"),
                          test_name);
 
 TEST_P(MountedImage, ShowsWhatTheKernelShows_BT010_BT035_BT054_BT065) {
   if (!is_root()) GTEST_SKIP() << "some attributes are shown to root only";
   UnpackedImage files(GetParam());
   Mounted mount(files);
-  EXPECT_EQ(btrfs::testing::joined(btrfs::testing::differences(comparable(files.manifest()), manifest_at(mount.path()))), "");
+  EXPECT_EQ(btrfs::testing::joined(
+                btrfs::testing::differences(comparable(files.manifest()), manifest_at(mount.path()))),
+            "");
 }
 
 TEST_F(ServerTest, StatfsIsThatOfTheImage_BT034) {
   UnpackedImage files("nodes");
   Mounted mount(files);
-  struct statvfs numbers{};
+  struct statvfs numbers {};
   ASSERT_EQ(::statvfs(mount.path().c_str(), &numbers), 0);
   EXPECT_EQ(numbers.f_blocks, files.info()["kernel"]["statfs"]["blocks"]);
   EXPECT_EQ(numbers.f_bavail, files.info()["kernel"]["statfs"]["bavail"]);
@@ -261,7 +275,7 @@ TEST_F(ServerTest, NothingIsAskedTwice) {
   auto walk = [&] {
     size_t objects = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(mount.path())) {
-      struct stat status{};
+      struct stat status {};
       EXPECT_EQ(::lstat(entry.path().c_str(), &status), 0);
       if (S_ISREG(status.st_mode)) std::ifstream(entry.path()).get();
       if (S_ISLNK(status.st_mode)) links += std::filesystem::read_symlink(entry.path()).empty() ? 0 : 1;
@@ -282,7 +296,7 @@ TEST_F(ServerTest, ListingAndReadingAFileTakesOneRequestForIt) {
   Mounted mount(files);
   size_t contents = 0, directories = 1;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(mount.path())) {
-    struct stat status{};
+    struct stat status {};
     EXPECT_EQ(::lstat(entry.path().c_str(), &status), 0);
     if (S_ISDIR(status.st_mode)) ++directories;
     if (!S_ISREG(status.st_mode) || status.st_size == 0 || status.st_size > 65536) continue;
@@ -316,14 +330,17 @@ TEST_F(ServerTest, InodeNumbersAreUniqueAcrossSubvolumesAndTheSameInTheNextMount
     Mounted mount(files);
     std::map<std::pair<ino_t, nlink_t>, std::string> found;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(mount.path())) {
-      struct stat status{};
+      struct stat status {};
       ASSERT_EQ(::lstat(entry.path().c_str(), &status), 0);
       if (!S_ISDIR(status.st_mode) && status.st_nlink > 1) continue;
-      auto [at, is_new] = found.emplace(std::pair(status.st_ino, 0), entry.path().string().substr(mount.path().size()));
+      auto [at, is_new] =
+          found.emplace(std::pair(status.st_ino, 0), entry.path().string().substr(mount.path().size()));
       EXPECT_TRUE(is_new) << at->second << " and " << entry.path();
     }
-    if (round == 0) first = found;
-    else EXPECT_EQ(found, first);
+    if (round == 0)
+      first = found;
+    else
+      EXPECT_EQ(found, first);
   }
 }
 
@@ -332,7 +349,9 @@ TEST_F(ServerTest, FileHandlesOutliveTheMount_BT063) {
   UnpackedImage files("everything");
   std::string path;
   for (const auto& [name, entry] : files.manifest())
-    if (entry["type"] == "file" && entry["subvolid"] != 5 && entry["size"] > 0 && name.find('\\') == std::string::npos) path = name;
+    if (entry["type"] == "file" && entry["subvolid"] != 5 && entry["size"] > 0 &&
+        name.find('\\') == std::string::npos)
+      path = name;
   ASSERT_NE(path, "");
   alignas(file_handle) unsigned char handle_bytes[sizeof(file_handle) + MAX_HANDLE_SZ] = {};
   auto* handle = reinterpret_cast<file_handle*>(handle_bytes);
@@ -382,7 +401,8 @@ TEST_F(ServerTest, AllowingOthersChecksModesAndAcls) {
   options.allow_other = true;
   Mounted mount(files, options);
   const std::string file = mount.path() + "/xattrs/acl-file";  // 0771, group 100 may read by the ACL
-  if (open_as(5000, 5000, mount.path()) == EACCES) GTEST_SKIP() << "others cannot get at the test's directory";
+  if (open_as(5000, 5000, mount.path()) == EACCES)
+    GTEST_SKIP() << "others cannot get at the test's directory";
   EXPECT_EQ(open_as(5000, 5000, file), EACCES);
   EXPECT_EQ(open_as(5000, 100, file), 0);
   EXPECT_EQ(open_as(0, 0, file), 0);
@@ -395,7 +415,8 @@ TEST_F(ServerTest, WithoutAclsOnlyModesAreChecked) {
   options.allow_other = true;
   options.acl = false;
   Mounted mount(files, options);
-  if (open_as(5000, 5000, mount.path()) == EACCES) GTEST_SKIP() << "others cannot get at the test's directory";
+  if (open_as(5000, 5000, mount.path()) == EACCES)
+    GTEST_SKIP() << "others cannot get at the test's directory";
   EXPECT_EQ(open_as(5000, 100, mount.path() + "/xattrs/acl-file"), EACCES);
 }
 

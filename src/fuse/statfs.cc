@@ -42,7 +42,8 @@ Result<uint64_t> global_reserve(const Filesystem& fs) {
   uint64_t trees_size = 0, items = 1;
   auto add = [&](uint64_t tree) -> Result<void> {
     auto root = fs.root(tree);
-    if (!root) return root.error().is(btrfs::err::no_tree) ? Result<void>() : Result<void>(std::move(root).error());
+    if (!root)
+      return root.error().is(btrfs::err::no_tree) ? Result<void>() : Result<void>(std::move(root).error());
     trees_size += root->item.bytes_used;
     ++items;
     return {};
@@ -63,7 +64,8 @@ Result<uint64_t> unallocated(const Filesystem& fs) {
   uint64_t sum = 0;
   Cursor cursor(fs.chunk_tree());
   TRY(cursor.seek({id::dev_items, ItemType::dev_item, 0}));
-  while (cursor.valid() && cursor.key().objectid == id::dev_items && cursor.key().type == ItemType::dev_item) {
+  while (cursor.valid() && cursor.key().objectid == id::dev_items &&
+         cursor.key().type == ItemType::dev_item) {
     const auto* device = cursor.as<DevItem>();
     const bool seed = device && device->fsid != metadata_fsid(fs.super());
     if (device && !seed && fs.volume().member(device->devid) && device->bytes_used <= device->total_bytes) {
@@ -82,7 +84,7 @@ Result<struct statvfs> statfs_of(const Filesystem& fs) {
   const uint64_t factor = data_factor(usage);
   const uint64_t reserve = TRY(global_reserve(fs));
   const uint64_t unit = fs.geometry().sectorsize;
-  struct statvfs numbers{};
+  struct statvfs numbers {};
   numbers.f_bsize = unit;
   numbers.f_frsize = unit;
   numbers.f_namemax = 255;

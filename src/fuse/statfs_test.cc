@@ -24,7 +24,8 @@ TEST_P(StatfsOfEveryImage, HasTheKernelsNumbers_BT034) {
   const Json kernel = files.info().value("kernel", Json::object());
   if (!kernel.contains("statfs")) GTEST_SKIP() << "was not mounted by a kernel";
   if (files.info()["log"]) GTEST_SKIP() << "the kernel counted what its replay had written";
-  if (files.name() == "lost-tree-root") GTEST_SKIP() << "the trees that count space are older than the kernel's";
+  if (files.name() == "lost-tree-root")
+    GTEST_SKIP() << "the trees that count space are older than the kernel's";
   cache::Cache cache;
   auto image = btrfs::Image::open(files.options(), cache, Logger());
   ASSERT_TRUE(image) << image.error().message();

@@ -34,7 +34,9 @@ bool is_servable(std::string_view name) {
 }
 
 Error not_here(const Node& node) {
-  return Error(karst::err::not_found, "no such entry").at("subvolume", node.id.subvolume).at("inode", node.id.inode);
+  return Error(karst::err::not_found, "no such entry")
+      .at("subvolume", node.id.subvolume)
+      .at("inode", node.id.inode);
 }
 
 }  // namespace
@@ -91,10 +93,11 @@ Result<Node> View::parent_of(const Node& directory) {
     return Node{{cursor.key().offset, cursor.as<RootRef>()->dirid}};
   }
   std::optional<uint64_t> parent;
-  TRY(for_each_link(*TRY(cursor(directory.id.subvolume)), directory.id.inode, [&](const Link& link) -> Result<void> {
-    parent = link.parent;
-    return {};
-  }));
+  TRY(for_each_link(*TRY(cursor(directory.id.subvolume)), directory.id.inode,
+                    [&](const Link& link) -> Result<void> {
+                      parent = link.parent;
+                      return {};
+                    }));
   if (!parent) return not_here(directory);
   return Node{{directory.id.subvolume, *parent}};
 }
@@ -165,8 +168,12 @@ Result<void> View::list(NodeId directory, uint64_t position, With with, Function
     unreadable.reset();
     if ((*found)->index > INT64_MAX - 1) break;  // no position for it
     auto item = listed(**found, in.id.inode, with);
-    if (!item) left_out(Error(karst::err::corrupt, "name cannot be shown").at("directory", in.id.inode).at("index", (*found)->index));
-    else if (!take(*item)) return {};
+    if (!item)
+      left_out(Error(karst::err::corrupt, "name cannot be shown")
+                   .at("directory", in.id.inode)
+                   .at("index", (*found)->index));
+    else if (!take(*item))
+      return {};
   }
   if (unreadable) return std::move(*unreadable);
   return {};
@@ -189,10 +196,11 @@ Result<std::string> View::xattr_names(NodeId node) {
   const Node what = TRY(this->node(node));
   std::string names;
   if (what.id.is_empty_subvolume()) return names;
-  TRY(for_each_xattr(*TRY(cursor(what.id.subvolume)), what.id.inode, [&](std::string_view name, Bytes) -> Result<void> {
-    names.append(name).push_back('\0');
-    return {};
-  }));
+  TRY(for_each_xattr(*TRY(cursor(what.id.subvolume)), what.id.inode,
+                     [&](std::string_view name, Bytes) -> Result<void> {
+                       names.append(name).push_back('\0');
+                       return {};
+                     }));
   return names;
 }
 

@@ -23,8 +23,8 @@ struct Served {
 
 class View {
  public:
-  // Of one request. Larger ones were not faster: several of these are in flight, and each stays in a processor's
-  // cache from the device to the kernel.
+  // Of one request. Larger ones were not faster: several of these are in flight, and each stays in a
+  // processor's cache from the device to the kernel.
   static constexpr size_t read_size_max = 256 << 10;
 
   explicit View(Served& served);
@@ -48,7 +48,7 @@ class View {
   struct Listed {
     std::string_view name;  // borrowed until the next one
     uint64_t st_ino;
-    mode_t type;            // S_IFMT bits
+    mode_t type;  // S_IFMT bits
     uint64_t next;
     // The attributes, unless it is "." or ".." or they cannot be had without a look-up.
     std::optional<Entry> entry;
@@ -77,7 +77,7 @@ class View {
 
   Served& served_;
   const btrfs::Filesystem& fs_;
-  btrfs::Tree tree_;      // what cursor_ walks
+  btrfs::Tree tree_;  // what cursor_ walks
   btrfs::Cursor cursor_;
   btrfs::DataReader reader_;
   std::unique_ptr<std::byte[], void (*)(void*)> buffer_;

@@ -48,7 +48,8 @@ class ViewTest : public ::testing::Test {
       names.push_back({std::string(item.name), item.type, item.next});
       return true;
     };
-    auto done = view_->list(directory, position, View::With::names, take, [](const Error& error) { ADD_FAILURE() << error.message(); });
+    auto done = view_->list(directory, position, View::With::names, take,
+                            [](const Error& error) { ADD_FAILURE() << error.message(); });
     EXPECT_TRUE(done) << done.error().message();
     return names;
   }

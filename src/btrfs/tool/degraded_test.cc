@@ -334,7 +334,8 @@ TEST(Metadata, OneBadCopyOfEverythingIsReplacedByTheOther_BT035) {
   for (const char* name : {"raid1-2", "single-dup-1", "raid5-3", "raid6-5", "raid10-4", "raid1c3-3"}) {
     uint64_t reports = 0;
     size_t stripes = 0;
-    for (const ChunkEntry& chunk : Lab(name).chunks().all())
+    Lab intact(name);
+    for (const ChunkEntry& chunk : intact.chunks().all())
       if (chunk.type & block_group::metadata) stripes = chunk.stripes.size();
     for (size_t bad = 0; bad < stripes; ++bad) {
       Lab lab(name);
