@@ -1,0 +1,59 @@
+// Opening the files of source directories again, after the scan, to read their contents and xattrs.
+//
+// Paths are looked up below the source's root without following symlinks, in pieces where they are longer
+// than PATH_MAX. A file that is not what was scanned is an error: err::source_vanished, err::source_changed,
+// err::source_unreadable; its text names the file.
+//
+// SourceFiles may be shared by threads; a SourceReader belongs to one. It keeps the directory it opened last,
+// so files in the order of a walk cost one openat each.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "btrfs/tool/build/layout.h"
+#include "core/function_ref.h"
+#include "core/unique_fd.h"
+
+namespace karst::btrfs::build {
+
+class SourceFiles {
+ public:
+  // The place that Origin::source names.
+  uint32_t add(std::string location, UniqueFd root);
+  const std::string& location(uint32_t source) const { return roots_[source].location; }
+  int root(uint32_t source) const { return roots_[source].fd.get(); }
+
+ private:
+  struct Root {
+    std::string location;
+    UniqueFd fd;  // a directory, or the file itself
+  };
+  std::vector<Root> roots_;
+};
+
+class SourceReader {
+ public:
+  explicit SourceReader(const SourceFiles& files) : files_(files) {}
+
+  // Opens a regular file for reading, and compares it with what was scanned.
+  Result<UniqueFd> open(const Origin& origin);
+  // After reading: err::source_changed if it was written to meanwhile.
+  Result<void> verify_unchanged(int fd, const Origin& origin);
+  // Calls back for each extended attribute that btrfs can store, in no particular order. fd: what open()
+  // gave, or -1 for what is not a regular file. Name and value are borrowed for the call.
+  Result<void> for_each_xattr(const Origin& origin, int fd,
+                              FunctionRef<Result<void>(std::string_view name, Bytes value)> visit);
+
+ private:
+  Result<int> directory_of(const Origin& origin);
+  Error error_of(int errno_value, const Origin& origin, const char* operation) const;
+
+  const SourceFiles& files_;
+  uint32_t source_ = ~0u;
+  std::string directory_path_;
+  UniqueFd directory_;
+  std::vector<char> names_;
+  std::vector<std::byte> value_;
+};
+
+}  // namespace karst::btrfs::build
