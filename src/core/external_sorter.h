@@ -50,7 +50,7 @@ class ExternalSorter {
   uint64_t record_count() const;
   uint64_t spilled_bytes() const;  // written to temporary files so far, merges included
 
-  // Goes over all records in order, once. Copies go on from where the original is.
+  // Goes over all records in order, once.
   class Reader {
    public:
     Reader(Reader&&) noexcept;
