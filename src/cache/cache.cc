@@ -46,17 +46,12 @@ Cache::~Cache() {
     objects.swap(state_->objects);
   }
   for (const auto& [id, object] : objects) drop_dirty(*object, 0, UINT64_MAX);
-  std::vector<Folio*> all;
+  Folio* all = nullptr;
   for (const auto& shard : state_->shards) {
     MutexLock lock(shard->mutex);
-    const size_t first = all.size();
-    shard->for_each_locked([&](Folio& folio) { all.push_back(&folio); });
-    for (size_t i = first; i < all.size(); ++i) shard->remove_locked(*all[i]);
+    all = shard->take_all_locked(all);
   }
-  for (Folio* folio : all) {
-    folio->detached.store(true, std::memory_order_release);
-    FolioRef::release(*folio);
-  }
+  release_chain(all);
   // What still counts and is not charged is referenced, or unpublished.
   if (state_->used.load() == state_->charged.load()) return;
   report_misuse(Misuse::reference_outlives_cache);
@@ -103,13 +98,20 @@ struct FillOutcome {
   std::optional<Error> error;
   FolioRef winner;
 };
+Error failed_fill(const ErrorKind& kind) { return Error(kind, "reading into the folio cache was given up"); }
 FillOutcome outcome_of(const Fill& fill) {
   FillOutcome outcome;
   if (fill.winner)
     outcome.winner = fill.winner;
-  else if (fill.error)
-    outcome.error = fill.error->clone();
+  else if (fill.failure != nullptr)
+    outcome.error = fill.error ? fill.error->clone() : failed_fill(*fill.failure);
   return outcome;
+}
+// Who waits for the fill must be woken, with the whole error or without.
+std::optional<Error> clone_if_there_is_memory(const std::optional<Error>& error) try {
+  return error ? std::optional(error->clone()) : std::nullopt;
+} catch (const std::bad_alloc&) {
+  return std::nullopt;
 }
 
 void leave_fill(Folio& folio) {
@@ -146,7 +148,7 @@ Result<FolioRef> Cache::get(FolioKey key, uint32_t size, Residence residence, Fi
   }
 
   NewFolio fresh = TRY(make_folio(key, size, residence));
-  fresh.folio_->fill = new Fill{std::this_thread::get_id(), 1, false, std::nullopt, {}};
+  fresh.folio_->fill = new Fill{std::this_thread::get_id()};
   Folio* made = nullptr;  // fresh, once it is in the table
   FolioRef found;
   FillOutcome outcome;
@@ -182,38 +184,44 @@ Result<FolioRef> Cache::get(FolioKey key, uint32_t size, Residence residence, Fi
     return Error::make(err::would_block, "folio {} is being read by another thread", key.index);
   }
 
-  // From here on others may wait for this fill: each path below ends in finish_fill().
+  // From here on others may wait for this fill: each path below ends in finish_fill(), and none allocates
+  // before it.
+  const ErrorKind* failure = nullptr;
   std::optional<Error> error;
   try {
     Result<void> filled = give_memory(*made, waiting);
     if (filled) filled = fill(MutableBytes(made->memory, made->size));
-    if (!filled) error = std::move(filled).error();
+    if (!filled) {
+      error = std::move(filled).error();
+      failure = &error->kind();
+    }
   } catch (const std::bad_alloc&) {
-    error = Error(err::no_memory, "no memory while reading into the folio cache");
+    failure = &err::no_memory;
   } catch (...) {
-    finish_fill(*made, Error(err::cancelled, "the thread that was reading gave up")).has_value();
+    finish_fill(*made, &err::cancelled, std::nullopt).has_value();
     throw;
   }
-  auto finished = finish_fill(*made, std::move(error));
+  auto finished = finish_fill(*made, failure, std::move(error));
   return finished ? checked(*std::move(finished)) : std::move(finished);
 }
 
 // Ends a fill: publishes the folio, or takes it out again; wakes who waits. The caller's reference goes into
-// the result.
-Result<FolioRef> Cache::finish_fill(Folio& folio, std::optional<Error> error) {
+// the result. An error without a failure there is not; a failure without an error is one that had no memory
+// for it.
+Result<FolioRef> Cache::finish_fill(Folio& folio, const ErrorKind* failure, std::optional<Error> error) {
   FolioRef mine(&folio);
-  if (!error) FolioMemory::protect(folio.memory, folio.size, folio.residence, FolioMemory::Access::none);
+  if (failure == nullptr)
+    FolioMemory::protect(folio.memory, folio.size, folio.residence, FolioMemory::Access::none);
   Shard& shard = shard_of(folio.hash);
-  FillOutcome outcome;
+  FolioRef winner;
   FolioRef tables;  // destroyed after the lock is released
   bool wake;
   {
     MutexLock lock(shard.mutex);
     Fill& fill = *folio.fill;
     const bool in_table = !folio.detached.load(std::memory_order_relaxed);
-    if (error) {
+    if (failure != nullptr) {
       ++shard.counts.fill_errors;
-      fill.error = std::move(error);
       if (in_table) {
         shard.remove_locked(folio);
         folio.detached.store(true, std::memory_order_release);
@@ -223,17 +231,20 @@ Result<FolioRef> Cache::finish_fill(Folio& folio, std::optional<Error> error) {
       shard.make_ready_locked(folio);
     }
     fill.done = true;
-    outcome = outcome_of(fill);
+    fill.failure = failure;
     wake = fill.users > 1;
+    if (wake) fill.error = clone_if_there_is_memory(error);
+    winner = fill.winner;
     leave_fill(folio);
   }
   if (wake) shard.filled.notify_all();
-  if (outcome.winner) return std::move(outcome.winner);
-  if (outcome.error) return *std::move(outcome.error);
+  if (winner) return winner;
+  if (failure != nullptr) return error ? *std::move(error) : failed_fill(*failure);
   return mine;
 }
 
 Result<NewFolio> Cache::make_folio(FolioKey key, uint32_t size, Residence residence) {
+  if (key.index == UINT64_MAX) return Error(err::invalid, "not an index of a folio");
   Folio* folio = new (std::nothrow) Folio;
   if (folio == nullptr) return Error(err::no_memory, "no memory for a folio");
   folio->key = key;
@@ -305,11 +316,13 @@ FolioRef Cache::publish(NewFolio folio) {
   FolioRef result;
   {
     MutexLock lock(shard.mutex);
-    if (Folio* other = shard.find_locked(made.key, made.hash)) {
-      if (other->ready) {
-        FolioRef::acquire(*other);
-        return FolioRef(other);
-      }
+    Folio* other = shard.find_locked(made.key, made.hash);
+    if (other != nullptr && other->ready) {
+      FolioRef::acquire(*other);
+      return FolioRef(other);
+    }
+    shard.insert_locked(made);  // before the first change, since it may throw
+    if (other != nullptr) {
       // Being filled: what is complete wins, and the filler gets it too.
       shard.remove_locked(*other);
       other->detached.store(true, std::memory_order_release);
@@ -319,7 +332,6 @@ FolioRef Cache::publish(NewFolio folio) {
       other->fill->done = true;
       wake = other->fill->users > 1;
     }
-    shard.insert_locked(made);
     shard.make_ready_locked(made);
     FolioRef::acquire(made);
     folio.folio_ = nullptr;
@@ -330,18 +342,22 @@ FolioRef Cache::publish(NewFolio folio) {
 }
 
 void Cache::invalidate(ObjectId object, uint64_t from, uint64_t to) {
-  std::vector<Folio*> found;
+  Folio* taken = nullptr;
   for (const auto& shard : state_->shards) {
     MutexLock lock(shard->mutex);
-    const size_t first = found.size();
-    shard->collect_locked(object, from, to, found);
-    for (size_t i = first; i < found.size(); ++i) {
-      shard->remove_locked(*found[i]);
-      found[i]->detached.store(true, std::memory_order_release);
-    }
+    taken = shard->take_object_locked(object, from, to, taken);
   }
-  for (Folio* folio : found) FolioRef::release(*folio);
+  release_chain(taken);
   if (const auto owned = object_of(object)) drop_dirty(*owned, from, to);
+}
+
+// Of folios that have left the table, which is why their links are free.
+void Cache::release_chain(Folio* chain) {
+  while (chain != nullptr) {
+    Folio& folio = *chain;
+    chain = std::exchange(folio.hash_next, nullptr);
+    FolioRef::release(folio);
+  }
 }
 
 bool Cache::try_reserve(size_t bytes, size_t limit) {
@@ -417,11 +433,8 @@ void Cache::relieve(size_t bytes) {
     std::shared_ptr<CachedObject> willing;
     {
       MutexLock lock(state_->dirty_queue_mutex);
-      for (const auto& object : state_->dirty_queue)
-        if (object->when == WriteBackWhen::any_time) {
-          willing = object;
-          break;
-        }
+      const auto found = std::ranges::find(state_->dirty_queue, WriteBackWhen::any_time, &CachedObject::when);
+      if (found != state_->dirty_queue.end()) willing = (*found)->shared_from_this();
     }
     if (willing) {
       lock_order::ShrinkerScope scope;

@@ -71,7 +71,9 @@ class ObjectOwner {
  public:
   virtual ~ObjectOwner() = default;
   // Brings the folios' bytes to where they belong; in ascending index order, all dirty when chosen. What
-  // changes while this runs is marked dirty again by who changes it, and written again later.
+  // changes while this runs is marked dirty again by who changes it, and written again later. Never called
+  // twice at once for one index of the object, even if another folio has taken the place there meanwhile.
+  // std::bad_alloc becomes err::no_memory.
   virtual Result<void> write_back(ObjectId object, std::span<const FolioRef> folios) = 0;
 };
 
@@ -123,6 +125,7 @@ struct CacheStatistics {
 
 class Shard;
 struct CachedObject;
+struct WriteBatch;
 
 class Cache {
  public:
@@ -166,6 +169,7 @@ class Cache {
 
   // Says that the bytes differ from what is stored. False if the folio is detached or its object has no
   // owner: then nobody will write it. The first of many marks takes a lock, the others one atomic step.
+  // Throws std::bad_alloc, and then the folio is not marked.
   bool mark_dirty(const FolioRef& folio);
   // Writes what is dirty in the range when called, waits for what others are writing, and reports the first
   // error since it was last asked, also from write-back under pressure. What failed stays dirty.
@@ -213,7 +217,8 @@ class Cache {
   Shard& shard_of(uint64_t hash) const;
   Result<NewFolio> make_folio(FolioKey key, uint32_t size, Residence residence);
   Result<void> give_memory(Folio& folio, Waiting waiting);
-  Result<FolioRef> finish_fill(Folio& folio, std::optional<Error> error);
+  Result<FolioRef> finish_fill(Folio& folio, const ErrorKind* failure, std::optional<Error> error);
+  static void release_chain(Folio* chain);
   Result<void> reserve(size_t bytes, Waiting waiting);
   bool try_reserve(size_t bytes, size_t limit);
   void relieve(size_t bytes);
@@ -221,6 +226,7 @@ class Cache {
 
   std::shared_ptr<CachedObject> object_of(ObjectId id) const;
   Result<void> write_back_object(CachedObject& object, uint64_t from, uint64_t to);
+  void finish_batch(CachedObject& object, WriteBatch& batch, bool written);
   Result<void> write_back_under_pressure(CachedObject& object);
   void drop_dirty(CachedObject& object, uint64_t from, uint64_t to);
   void requeue_locked(CachedObject& object);

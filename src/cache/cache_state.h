@@ -13,6 +13,12 @@
 
 namespace karst::cache {
 
+// Folios that are in the owner's write_back(); on the stack of the thread that called it.
+struct WriteBatch {
+  std::vector<FolioRef> folios;  // by ascending index
+  WriteBatch* next = nullptr;    // another batch of the object
+};
+
 // The dirty state of an object that has an owner.
 struct CachedObject : std::enable_shared_from_this<CachedObject> {
   CachedObject(ObjectId object_id, ObjectOwner& object_owner, WriteBackWhen write_back_when)
@@ -21,22 +27,20 @@ struct CachedObject : std::enable_shared_from_this<CachedObject> {
   ObjectOwner& owner;
   const WriteBackWhen when;
 
-  // One folio whose bytes are not stored yet. Its `dirty` flag is cleared when a write-back takes it, so that
-  // a mark set meanwhile survives the write-back.
-  struct Dirty {
-    FolioRef folio;
-    bool writing = false;
-  };
   Mutex mutex{cache_object_lock};
   CondVar written;
-  std::map<uint64_t, Dirty> dirty GUARDED_BY(mutex);
+  // Folios whose bytes are not stored yet, by index. The `dirty` flag of one is cleared when a write-back
+  // takes it, so that a mark set meanwhile survives the write-back.
+  std::map<uint64_t, FolioRef> dirty GUARDED_BY(mutex);
+  WriteBatch* in_flight GUARDED_BY(mutex) = nullptr;
+  bool being_written_locked(uint64_t index) const REQUIRES(mutex);
   std::optional<Error> error GUARDED_BY(mutex);  // of write-back that nobody has been told of
-  // Its place in State::dirty_queue, where it is while `dirty` is not empty. The place itself is guarded by
-  // the queue's lock.
-  bool queued GUARDED_BY(mutex) = false;
-  std::list<std::shared_ptr<CachedObject>>::iterator place;
   bool removed GUARDED_BY(mutex) = false;
-  unsigned writers GUARDED_BY(mutex) = 0;  // in the owner's write_back()
+  // It is in State::dirty_queue while `dirty` is not empty. The node moves there and back, which allocates
+  // nothing; where it is, is guarded by the queue's lock.
+  bool queued GUARDED_BY(mutex) = false;
+  std::list<CachedObject*> link{this};
+  const std::list<CachedObject*>::iterator place = link.begin();
 };
 
 struct Cache::State : FolioHome {
@@ -57,9 +61,10 @@ struct Cache::State : FolioHome {
   SharedMutex objects_mutex{cache_objects_lock};
   std::unordered_map<uint64_t, std::shared_ptr<CachedObject>> objects GUARDED_BY(objects_mutex);
 
-  // Objects with dirty folios, the longest dirty first.
+  // Objects with dirty folios, the longest dirty first. They live while they are in it: who removes an object
+  // first takes it out.
   Mutex dirty_queue_mutex{cache_dirty_queue_lock};
-  std::list<std::shared_ptr<CachedObject>> dirty_queue GUARDED_BY(dirty_queue_mutex);
+  std::list<CachedObject*> dirty_queue GUARDED_BY(dirty_queue_mutex);
 
   SharedMutex shrinkers_mutex{cache_shrinkers_lock};
   std::vector<Shrinker*> shrinkers GUARDED_BY(shrinkers_mutex);

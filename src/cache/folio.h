@@ -27,6 +27,7 @@ class MutableMapping;
 enum class ObjectId : uint64_t {};
 
 // Which folio of the object; the index counts what the object's owner likes (bytes, pages, tree blocks).
+// UINT64_MAX is no index: ranges end there.
 struct FolioKey {
   ObjectId object{};
   uint64_t index = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <new>
 
 namespace karst::cache {
 namespace {
@@ -71,8 +72,13 @@ FolioMemory::Pool& FolioMemory::pool_of(Residence residence) {
 
 std::byte* FolioMemory::allocate(uint32_t size, Residence residence) {
   Pool& pool = pool_of(residence);
-  std::byte* memory = is_small(size, residence) ? allocate_small(pool, small_class_of(size))
-                                                : allocate_pages(pool, page_class_of(pages_of(size)));
+  std::byte* memory = nullptr;
+  try {
+    memory = is_small(size, residence) ? allocate_small(pool, small_class_of(size))
+                                       : allocate_pages(pool, page_class_of(pages_of(size)));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
   if constexpr (protects) {
     if (memory == nullptr) return nullptr;
     protect(memory, size, residence, Access::write);
@@ -154,17 +160,21 @@ std::byte* FolioMemory::allocate_small(Pool& pool, size_t index) {
   if (small.partly_free.empty()) {
     std::byte* page = allocate_pages(pool, 0);
     if (page == nullptr) return nullptr;
-    small.pages.emplace(page, static_cast<uint8_t>((1u << (page_size / slot_size)) - 1));
-    small.partly_free.insert(page);
+    try {
+      small.partly_free.emplace(page, static_cast<uint8_t>((1u << (page_size / slot_size)) - 1));
+    } catch (const std::bad_alloc&) {
+      free_pages(pool, 0, page);
+      throw;
+    }
     slack_bytes_.fetch_add(page_size, std::memory_order_relaxed);
   }
   slack_bytes_.fetch_sub(slot_size, std::memory_order_relaxed);
-  std::byte* page = *small.partly_free.begin();
-  uint8_t& free_slots = small.pages.at(page);
-  const int slot = std::countr_zero(free_slots);
+  const auto found = small.partly_free.begin();
+  auto& [page, free_slots] = *found;
+  std::byte* memory = page + static_cast<size_t>(std::countr_zero(free_slots)) * slot_size;
   free_slots = static_cast<uint8_t>(free_slots & (free_slots - 1));
-  if (free_slots == 0) small.partly_free.erase(page);
-  return page + static_cast<size_t>(slot) * slot_size;
+  if (free_slots == 0) small.full.insert(small.partly_free.extract(found));
+  return memory;
 }
 
 void FolioMemory::free_small(Pool& pool, size_t index, std::byte* memory) {
@@ -172,16 +182,16 @@ void FolioMemory::free_small(Pool& pool, size_t index, std::byte* memory) {
   const size_t slot_size = small_size_of(index);
   std::byte* page = memory - reinterpret_cast<uintptr_t>(memory) % page_size;
   MutexLock lock(small.mutex);
-  const auto found = small.pages.find(page);
-  VERIFY(found != small.pages.end());
+  if (const auto full = small.full.find(page); full != small.full.end())
+    small.partly_free.insert(small.full.extract(full));
+  const auto found = small.partly_free.find(page);
+  VERIFY(found != small.partly_free.end());
   const auto bit = static_cast<uint8_t>(1u << (static_cast<size_t>(memory - page) / slot_size));
   VERIFY((found->second & bit) == 0);
-  if (found->second == 0) small.partly_free.insert(page);
   found->second = static_cast<uint8_t>(found->second | bit);
   slack_bytes_.fetch_add(slot_size, std::memory_order_relaxed);
   if (found->second != (1u << (page_size / slot_size)) - 1) return;
-  small.partly_free.erase(page);
-  small.pages.erase(found);
+  small.partly_free.erase(found);
   slack_bytes_.fetch_sub(page_size, std::memory_order_relaxed);
   free_pages(pool, 0, page);
 }

@@ -13,7 +13,6 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <vector>
 
 #include "cache/folio.h"
@@ -65,11 +64,11 @@ class FolioMemory {
     std::vector<std::pair<std::byte*, size_t>> slabs GUARDED_BY(mutex);
     size_t slots GUARDED_BY(mutex) = 0;
   };
-  // Pages cut into 8, 4 or 2 slots; a bit is set for each free one.
+  // Pages cut into 8, 4 or 2 slots; a bit is set for each free one. Entries move between the two maps, which
+  // allocates nothing.
   struct SmallClass {
     Mutex mutex{folio_memory_small_lock};
-    std::map<std::byte*, uint8_t> pages GUARDED_BY(mutex);
-    std::set<std::byte*> partly_free GUARDED_BY(mutex);
+    std::map<std::byte*, uint8_t> partly_free GUARDED_BY(mutex), full GUARDED_BY(mutex);
   };
   struct Pool {
     std::array<PageClass, page_class_count> pages;

@@ -1,12 +1,11 @@
 #include "cache/mapping.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <vector>
+#include <utility>
 
 #include "cache/folio_memory.h"
 
@@ -40,11 +39,24 @@ void report_misuse(Misuse misuse) {
 
 #ifdef KARST_DEBUG
 
-// The mappings of one thread, the newest last. Others see it only when they misuse a mapping, hence the lock;
-// it is a bare std::mutex because it is also taken while a thread ends.
+// The mappings of one thread, linked from the newest to the oldest. Others see it only when they misuse a
+// mapping, hence the lock; it is a bare std::mutex because it is also taken while a thread ends.
 struct ThreadMappings {
   std::mutex mutex;
-  std::vector<const MappingBase*> stack;
+  MappingBase* newest = nullptr;
+
+  void push(MappingBase& mapping) {
+    const std::scoped_lock lock(mutex);
+    mapping.older_ = std::exchange(newest, &mapping);
+  }
+  // True if it was the newest.
+  bool remove(MappingBase& mapping) {
+    const std::scoped_lock lock(mutex);
+    MappingBase** link = &newest;
+    while (*link != &mapping) link = &(*link)->older_;
+    *link = mapping.older_;
+    return link == &newest;
+  }
 };
 
 namespace {
@@ -55,7 +67,7 @@ struct ThreadMappingsOwner {
     bool leaked;
     {
       const std::scoped_lock lock(mappings->mutex);
-      leaked = !mappings->stack.empty();
+      leaked = mappings->newest != nullptr;
     }
     if (leaked) report_misuse(Misuse::leaked_at_thread_end);
   }
@@ -82,7 +94,7 @@ void protect_as_counted(const Folio& folio) {
 
 }  // namespace
 
-MappingBase::MappingBase(const FolioRef& folio, Access access)
+MappingBase::MappingBase(const FolioRef& folio, Access access) noexcept
     : folio_(folio), access_(access), owner_(this_thread()) {
   VERIFY(folio);
   {
@@ -92,18 +104,12 @@ MappingBase::MappingBase(const FolioRef& folio, Access access)
     const bool widens = count++ == 0;
     if (widens) protect_as_counted(mapped);
   }
-  const std::scoped_lock lock(owner_->mutex);
-  owner_->stack.push_back(this);
+  owner_->push(*this);
 }
 
 MappingBase::~MappingBase() {
   const bool foreign = owner_ != this_thread();
-  bool newest;
-  {
-    const std::scoped_lock lock(owner_->mutex);
-    newest = !owner_->stack.empty() && owner_->stack.back() == this;
-    std::erase(owner_->stack, this);
-  }
+  const bool newest = owner_->remove(*this);
   if (foreign)
     report_misuse(Misuse::released_by_another_thread);
   else if (!newest)

@@ -52,11 +52,11 @@ class MappingBase {
  protected:
   enum class Access : bool { read, write };
 #ifdef KARST_DEBUG
-  MappingBase(const FolioRef& folio, Access access);
+  MappingBase(const FolioRef& folio, Access access) noexcept;
   ~MappingBase();
   std::byte* address() const;
 #else
-  MappingBase(const FolioRef& folio, Access) : folio_(folio) { VERIFY(folio); }
+  MappingBase(const FolioRef& folio, Access) noexcept : folio_(folio) { VERIFY(folio); }
   ~MappingBase() = default;
   std::byte* address() const { return folio_.folio_->memory; }
 #endif
@@ -65,20 +65,22 @@ class MappingBase {
  private:
   FolioRef folio_;
 #ifdef KARST_DEBUG
+  friend struct ThreadMappings;
   Access access_;
   std::shared_ptr<ThreadMappings> owner_;
+  MappingBase* older_ = nullptr;  // guarded by the owner's lock
 #endif
 };
 
 class [[nodiscard]] Mapping : public MappingBase {
  public:
-  explicit Mapping(const FolioRef& folio) : MappingBase(folio, Access::read) {}
+  explicit Mapping(const FolioRef& folio) noexcept : MappingBase(folio, Access::read) {}
   Bytes bytes() const { return {address(), size()}; }
 };
 
 class [[nodiscard]] MutableMapping : public MappingBase {
  public:
-  explicit MutableMapping(const FolioRef& folio) : MappingBase(folio, Access::write) {}
+  explicit MutableMapping(const FolioRef& folio) noexcept : MappingBase(folio, Access::write) {}
   MutableBytes bytes() const { return {address(), size()}; }
 };
 

@@ -106,11 +106,23 @@ size_t Shard::evict_locked(size_t bytes, size_t& steps, Victims& victims, size_t
   return freed;
 }
 
-void Shard::collect_locked(ObjectId object, uint64_t from, uint64_t to, std::vector<Folio*>& found) {
+Folio* Shard::take_object_locked(ObjectId object, uint64_t from, uint64_t to, Folio* chain) {
   const auto newest = objects_.find(static_cast<uint64_t>(object));
-  if (newest == objects_.end()) return;
-  for (Folio* folio = newest->second; folio != nullptr; folio = folio->object_after)
-    if (folio->key.index >= from && folio->key.index < to) found.push_back(folio);
+  if (newest == objects_.end()) return chain;
+  for (Folio* next = newest->second; next != nullptr;) {
+    Folio& folio = *std::exchange(next, next->object_after);
+    if (folio.key.index < from || folio.key.index >= to) continue;
+    remove_locked(folio);
+    folio.detached.store(true, std::memory_order_release);
+    folio.hash_next = std::exchange(chain, &folio);
+  }
+  return chain;
+}
+
+Folio* Shard::take_all_locked(Folio* chain) {
+  while (!objects_.empty())
+    chain = take_object_locked(static_cast<ObjectId>(objects_.begin()->first), 0, UINT64_MAX, chain);
+  return chain;
 }
 
 void Shard::grow_locked() {

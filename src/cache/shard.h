@@ -17,8 +17,9 @@ struct Fill {
   std::thread::id filler;
   uint32_t users = 1;  // the filler and those who wait
   bool done = false;
-  std::optional<Error> error;
-  FolioRef winner;  // published by another while this was being filled
+  const ErrorKind* failure = nullptr;  // nullptr: a good one
+  std::optional<Error> error;          // the failure in full, if there was memory for that
+  FolioRef winner;                     // published by another while this was being filled
 };
 
 // Folios in order of arrival, linked through themselves.
@@ -88,9 +89,11 @@ class alignas(64) Shard {
   using Victims = std::array<Folio*, 64>;
   size_t evict_locked(size_t bytes, size_t& steps, Victims& victims, size_t& victim_count) REQUIRES(mutex);
 
-  // Those of the object with from <= index < to, appended.
-  void collect_locked(ObjectId object, uint64_t from, uint64_t to, std::vector<Folio*>& found)
-      REQUIRES(mutex);
+  // Takes folios out of the table and puts them, detached, in front of the chain (by hash_next). Their table
+  // references are the caller's. Allocates nothing, so that invalidation cannot fail. Of the object, those
+  // with from <= index < to.
+  Folio* take_object_locked(ObjectId object, uint64_t from, uint64_t to, Folio* chain) REQUIRES(mutex);
+  Folio* take_all_locked(Folio* chain) REQUIRES(mutex);
   template <typename F>
   void for_each_locked(F&& each) REQUIRES(mutex) {
     for (Folio* first : buckets_)

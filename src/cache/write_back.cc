@@ -1,10 +1,11 @@
 // Dirty folios and how they become clean. A dirty folio is in its object's map, which holds a reference, so
-// that it cannot be evicted:
+// that it cannot be evicted; one that is being written is in the map still, and in a batch:
 //
 //   clean ─mark_dirty─► dirty ─taken by write_back─► writing ─ok─► clean
 //                         ▲                            │ │
 //                         └────────── error ───────────┘ └─mark_dirty─► writing, dirty again ─► dirty
 #include <algorithm>
+#include <new>
 
 #include "cache/cache_state.h"
 
@@ -37,7 +38,7 @@ void Cache::remove_object(ObjectId id) {
   {
     MutexLock lock(object->mutex);
     object->removed = true;  // no write-back starts from here on
-    while (object->writers != 0) object->written.wait(object->mutex);
+    while (object->in_flight != nullptr) object->written.wait(object->mutex);
   }
   drop_dirty(*object, 0, UINT64_MAX);
   ExclusiveLock lock(state_->objects_mutex);
@@ -46,26 +47,22 @@ void Cache::remove_object(ObjectId id) {
 
 bool Cache::mark_dirty(const FolioRef& folio) {
   Folio& marked = *folio.folio_;
-  // An exchange and not a load: whoever clears the flag after us sees the bytes we wrote before.
-  if (marked.dirty.exchange(true, std::memory_order_acq_rel)) return true;
+  // A step that writes and not a load: whoever clears the flag after us sees the bytes we wrote before.
+  bool already = true;
+  if (marked.dirty.compare_exchange_strong(already, true, std::memory_order_acq_rel)) return true;
   const auto object = object_of(marked.key.object);
-  if (!object) {
-    marked.dirty.store(false, std::memory_order_release);
-    return false;
-  }
+  if (!object) return false;
   FolioRef replaced;  // destroyed after the lock is released
   bool crossed = false;
   {
     MutexLock lock(object->mutex);
-    if (marked.detached.load(std::memory_order_acquire) || object->removed) {
-      marked.dirty.store(false, std::memory_order_release);
-      return false;
-    }
-    const auto [entry, added] = object->dirty.try_emplace(marked.key.index);
-    if (entry->second.folio == folio) return true;  // it is being written, and stays for another round
+    if (marked.detached.load(std::memory_order_acquire) || object->removed) return false;
+    FolioRef& entry = object->dirty[marked.key.index];  // what may throw comes before the flag is set
+    marked.dirty.store(true, std::memory_order_release);
+    if (entry == folio) return true;  // it is being written and stays for another round, or just was marked
     // An entry of another folio is that of a detached one, which invalidate() is about to drop.
-    if (!added) state_->dirty_bytes.fetch_sub(entry->second.folio.size(), std::memory_order_relaxed);
-    replaced = std::exchange(entry->second, {folio, false}).folio;
+    if (entry) state_->dirty_bytes.fetch_sub(entry.size(), std::memory_order_relaxed);
+    replaced = std::exchange(entry, folio);
     const size_t before = state_->dirty_bytes.fetch_add(marked.size, std::memory_order_relaxed);
     crossed = before <= state_->dirty_limit() && before + marked.size > state_->dirty_limit();
     requeue_locked(*object);
@@ -76,18 +73,15 @@ bool Cache::mark_dirty(const FolioRef& folio) {
 
 // Forgets the dirty state of folios that have left the table.
 void Cache::drop_dirty(CachedObject& object, uint64_t from, uint64_t to) {
-  std::vector<FolioRef> dropped;  // destroyed after the lock is released
+  std::map<uint64_t, FolioRef> dropped;  // destroyed after the lock is released
   MutexLock lock(object.mutex);
-  for (auto entry = object.dirty.lower_bound(from); entry != object.dirty.end() && entry->first < to;) {
-    Folio& folio = *entry->second.folio.folio_;
-    if (!folio.detached.load(std::memory_order_acquire) && !object.removed) {
-      ++entry;
-      continue;
-    }
+  for (auto next = object.dirty.lower_bound(from); next != object.dirty.end() && next->first < to;) {
+    const auto entry = next++;
+    Folio& folio = *entry->second.folio_;
+    if (!folio.detached.load(std::memory_order_acquire) && !object.removed) continue;
     state_->dirty_bytes.fetch_sub(folio.size, std::memory_order_relaxed);
     folio.dirty.store(false, std::memory_order_release);
-    dropped.push_back(std::move(entry->second.folio));
-    entry = object.dirty.erase(entry);
+    dropped.insert(object.dirty.extract(entry));
   }
   requeue_locked(object);
 }
@@ -98,10 +92,11 @@ void Cache::requeue_locked(CachedObject& object) {
   if (object.queued == !object.dirty.empty()) return;
   object.queued = !object.queued;
   MutexLock lock(state_->dirty_queue_mutex);
+  std::list<CachedObject*>& queue = state_->dirty_queue;
   if (object.queued)
-    object.place = state_->dirty_queue.insert(state_->dirty_queue.end(), object.shared_from_this());
+    queue.splice(queue.end(), object.link);
   else
-    state_->dirty_queue.erase(object.place);
+    object.link.splice(object.link.end(), queue, object.place);
 }
 
 Result<void> Cache::write_back(ObjectId id, uint64_t from, uint64_t to) {
@@ -110,63 +105,84 @@ Result<void> Cache::write_back(ObjectId id, uint64_t from, uint64_t to) {
   Result<void> written = write_back_object(*object, from, to);
   MutexLock lock(object->mutex);
   std::optional<Error> earlier = std::exchange(object->error, std::nullopt);
-  return written && earlier ? Result<void>(*std::move(earlier)) : std::move(written);
+  return earlier ? Result<void>(*std::move(earlier)) : std::move(written);
+}
+
+bool CachedObject::being_written_locked(uint64_t index) const {
+  for (const WriteBatch* batch = in_flight; batch != nullptr; batch = batch->next)
+    if (std::ranges::binary_search(batch->folios, index, {},
+                                   [](const FolioRef& folio) { return folio.key().index; }))
+      return true;
+  return false;
 }
 
 // One pass over the range in index order. What is marked again behind the pass is left for the next one, so
 // that it ends whatever others do.
 Result<void> Cache::write_back_object(CachedObject& object, uint64_t from, uint64_t to) {
-  std::vector<FolioRef> batch;
+  WriteBatch batch;
+  batch.folios.reserve(batch_folios);
   for (uint64_t next = from; next < to;) {
-    batch.clear();
+    batch.folios.clear();
     {
       MutexLock lock(object.mutex);
-      if (object.removed) return {};
       size_t bytes = 0;
       auto entry = object.dirty.lower_bound(next);
-      while (entry != object.dirty.end() && entry->first < to && batch.size() < batch_folios &&
+      while (entry != object.dirty.end() && entry->first < to && batch.folios.size() < batch_folios &&
              bytes < batch_bytes) {
-        if (entry->second.writing) {
-          if (!batch.empty()) break;
+        if (object.removed) return {};
+        if (object.being_written_locked(entry->first)) {
+          if (!batch.folios.empty()) break;
           // Another's write-back may have begun before the latest mark: wait, and look at it again.
           const uint64_t index = entry->first;
           object.written.wait(object.mutex);
           entry = object.dirty.lower_bound(index);
           continue;
         }
-        Folio& folio = *entry->second.folio.folio_;
-        entry->second.writing = true;
+        Folio& folio = *entry->second.folio_;
         folio.dirty.exchange(false, std::memory_order_acq_rel);
-        batch.push_back(entry->second.folio);
+        batch.folios.push_back(entry->second);
         bytes += folio.size;
         next = entry->first + 1;
         ++entry;
       }
-      if (batch.empty()) return {};
-      ++object.writers;
+      if (batch.folios.empty()) return {};
+      batch.next = std::exchange(object.in_flight, &batch);
     }
     lock_order::may_block("writing back dirty folios");
-    Result<void> written = object.owner.write_back(object.id, batch);
-    {
-      MutexLock lock(object.mutex);
-      for (const FolioRef& folio : batch) {
-        const auto entry = object.dirty.find(folio.key().index);
-        if (entry == object.dirty.end() || !(entry->second.folio == folio))
-          continue;  // invalidated meanwhile
-        entry->second.writing = false;
-        Folio& done = *folio.folio_;
-        if (!written) done.dirty.store(true, std::memory_order_release);
-        if (done.dirty.load(std::memory_order_acquire)) continue;
-        state_->dirty_bytes.fetch_sub(done.size, std::memory_order_relaxed);
-        object.dirty.erase(entry);  // the batch still refers to the folio
-      }
-      requeue_locked(object);
-      --object.writers;
-      object.written.notify_all();
+    Result<void> written;
+    try {
+      written = object.owner.write_back(object.id, batch.folios);
+    } catch (const std::bad_alloc&) {
+      finish_batch(object, batch, false);
+      return Error(err::no_memory, "no memory while writing back dirty folios");
+    } catch (...) {
+      finish_batch(object, batch, false);
+      throw;
     }
+    finish_batch(object, batch, written.has_value());
     TRY(std::move(written));
   }
   return {};
+}
+
+// The folios of a batch that were written and not marked again are clean; those that failed are dirty again.
+// Allocates nothing.
+void Cache::finish_batch(CachedObject& object, WriteBatch& batch, bool written) {
+  MutexLock lock(object.mutex);
+  WriteBatch** link = &object.in_flight;
+  while (*link != &batch) link = &(*link)->next;
+  *link = batch.next;
+  for (const FolioRef& folio : batch.folios) {
+    const auto entry = object.dirty.find(folio.key().index);
+    if (entry == object.dirty.end() || !(entry->second == folio)) continue;  // invalidated meanwhile
+    Folio& done = *folio.folio_;
+    if (!written) done.dirty.store(true, std::memory_order_release);
+    if (done.dirty.load(std::memory_order_acquire)) continue;
+    state_->dirty_bytes.fetch_sub(done.size, std::memory_order_relaxed);
+    object.dirty.erase(entry);  // the batch still refers to the folio
+  }
+  requeue_locked(object);
+  object.written.notify_all();
 }
 
 bool Cache::over_dirty_limit() const {
@@ -181,7 +197,7 @@ Result<void> Cache::balance_dirty() {
       if (state_->dirty_queue.empty()) break;
       // To the end, in case it is dirty again by the time it is written.
       state_->dirty_queue.splice(state_->dirty_queue.end(), state_->dirty_queue, state_->dirty_queue.begin());
-      oldest = state_->dirty_queue.back();
+      oldest = state_->dirty_queue.back()->shared_from_this();
     }
     TRY(write_back_under_pressure(*oldest));
   }

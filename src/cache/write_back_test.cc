@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <stdexcept>
 #include <thread>
 
 #include "cache/cache.h"
@@ -116,6 +117,29 @@ TEST_F(WriteBackTest, AnErrorUnderPressureIsReportedOnceToTheNextWhoAsks) {
   EXPECT_TRUE(cache_.write_back(object_));
 }
 
+TEST_F(WriteBackTest, OfTwoErrorsTheFirstIsReported) {
+  for (uint64_t index = 0; index < 65; ++index) dirty(index);
+  store_.fails_at = 3;
+  EXPECT_FALSE(cache_.balance_dirty());
+  store_.fails_at = 5;
+  EXPECT_EQ(cache_.write_back(object_).error().what(), "no place for 3");
+  EXPECT_EQ(cache_.write_back(object_).error().what(), "no place for 5");
+  store_.fails_at.reset();
+  EXPECT_TRUE(cache_.write_back(object_));
+}
+
+TEST_F(WriteBackTest, AnOwnerThatThrowsLeavesItsFoliosDirty) {
+  const FolioRef folio = dirty(1);
+  store_.during = [] { throw std::bad_alloc(); };
+  EXPECT_TRUE(cache_.write_back(object_).error().is(err::no_memory));
+  store_.during = [] { throw std::runtime_error("not ours"); };
+  EXPECT_THROW(cache_.write_back(object_).has_value(), std::runtime_error);
+  EXPECT_TRUE(folio.dirty());
+  store_.during = nullptr;
+  ASSERT_TRUE(cache_.write_back(object_));
+  EXPECT_FALSE(folio.dirty());
+}
+
 TEST_F(WriteBackTest, CrossingTheDirtyLimitIsSignalledOnce) {
   for (uint64_t index = 0; index < 64; ++index) dirty(index);
   EXPECT_EQ(pressure_, 0);
@@ -184,6 +208,34 @@ TEST_F(WriteBackTest, AFolioThatReplacesAnInvalidatedOneWhileThatIsWrittenIsWrit
   ASSERT_TRUE(cache_.write_back(object_));
   EXPECT_TRUE(painted(store_.contents[1], 77));
   EXPECT_EQ(cache_.statistics().dirty_bytes, 0u);
+}
+
+// Otherwise the older bytes could reach the device after the newer ones.
+TEST_F(WriteBackTest, TwoFoliosOfOneIndexAreNeverWrittenAtOnce) {
+  dirty(1);
+  std::atomic<int> writing{0};
+  std::thread second;
+  store_.during = [&] {
+    EXPECT_EQ(++writing, 1);
+    if (!second.joinable()) {
+      cache_.invalidate(object_);
+      const FolioRef fresh = get_painted(cache_, object_, 1);
+      paint(fresh.mutable_bytes(), 77);
+      EXPECT_TRUE(cache_.mark_dirty(fresh));
+      std::atomic<bool> started{false};
+      second = std::thread([&] {
+        started.store(true), started.notify_all();
+        EXPECT_TRUE(cache_.write_back(object_));
+      });
+      started.wait(false);
+      for (int i = 0; i < 1000 && store_.calls == 1; ++i)
+        std::this_thread::sleep_for(std::chrono::microseconds(10));
+    }
+    --writing;
+  };
+  ASSERT_TRUE(cache_.write_back(object_));
+  second.join();
+  EXPECT_TRUE(painted(store_.contents[1], 77));
 }
 
 // The window inside invalidate() between taking folios out and dropping what was dirty of them; opened here

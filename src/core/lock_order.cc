@@ -463,6 +463,14 @@ Balanced::~Balanced() {
   });
 }
 
+Paused::Paused() : suspended_(current() != nullptr ? &current()->suspended : nullptr) {
+  if (suspended_ != nullptr) *suspended_ = true;
+}
+
+Paused::~Paused() {
+  if (suspended_ != nullptr) *suspended_ = false;
+}
+
 void Tag::before(const void* lock, LockLevel level, Site site) const {
   if (Thread* thread = current()) thread->check(lock, *class_, level, site);
 }

@@ -157,6 +157,19 @@ class Balanced {
   size_t count_;
 };
 
+// For tests of what happens when memory ends: this thread is not validated, which takes memory, while one
+// exists. The locks it takes meanwhile it also releases meanwhile.
+class Paused {
+ public:
+  Paused();
+  ~Paused();
+  Paused(const Paused&) = delete;
+  Paused& operator=(const Paused&) = delete;
+
+ private:
+  bool* const suspended_;
+};
+
 // What a lock carries. Empty in release.
 class Tag {
  public:
@@ -194,6 +207,10 @@ struct ShrinkerScope {
 struct Balanced {
   explicit Balanced(const char*) {}
   ~Balanced() {}
+};
+struct Paused {
+  Paused() {}
+  ~Paused() {}
 };
 class Tag {
  public:
