@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "core/lock_order.h"
 
@@ -106,7 +107,21 @@ void Device::execute(IoRequest& request) {
     return;
   }
   const bool empty = request.length == 0 && request.op != IoOp::flush;
-  request.outcome = empty ? Result<void>() : perform(request);
+  try {
+    finish(request, empty ? Result<void>() : perform(request));
+  } catch (const std::bad_alloc&) {
+    finish(request, failed_request(*this, request, ENOMEM));
+  }
+}
+
+void Device::finish(IoRequest& request, Result<void> outcome) {
+  const bool makes_stable = request.op == IoOp::flush || has(request.flags, IoFlags::fua);
+  if (makes_stable && !outcome && !outcome.error().is(err::would_block))
+    writes_lost_.store(true, std::memory_order_release);
+  else if (request.op == IoOp::flush && outcome && writes_lost_.load(std::memory_order_acquire))
+    outcome = Error(err::io, "an earlier flush failed, and what was written before it may be lost")
+                  .at("device", name());
+  request.outcome = std::move(outcome);
 }
 
 std::optional<int> Device::direct_fd(const IoRequest&) const { return std::nullopt; }

@@ -5,6 +5,10 @@
 // stable. Nothing else orders writes. After a crash each block_size() unit of an unstable write holds the
 // old or the new bytes; a discarded range reads as anything until it is written again.
 //
+// A flush or FUA write that fails may mean that plain writes before it are lost, and systems say so only once
+// (Linux's fsync() reports an error of write-back to one caller and forgets it). So from then on every flush
+// of the device fails, and what is written is not known to be stable until it is opened again.
+//
 // Requests are asynchronous: submit() starts them through a Queue (queue.h), which belongs to one thread and
 // carries many in flight over any number of devices; the submitter reaps them itself, so no other thread is
 // woken. read(), write() … are the synchronous forms. Devices are thread-safe; queues and requests are not.
@@ -13,10 +17,11 @@
 // blocks, is err::invalid; a write to a read-only device is err::read_only; a short read (a file truncated
 // under us) is err::io with the lengths expected and found; a discard the device cannot do is
 // err::unsupported; a nowait request that would have to wait is err::would_block and may have moved part of
-// its bytes.
+// its bytes. std::bad_alloc of a device becomes err::no_memory.
 #pragma once
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -72,6 +77,8 @@ class Device {
   // Checks the request, does it before returning and sets its outcome.
   void execute(IoRequest& request);
   Result<void> run(IoRequest request);
+  // Sets the outcome of a checked request that somebody else did, by way of direct_fd().
+  void finish(IoRequest& request, Result<void> outcome);
   // A file descriptor on which io_uring may run this read, write or flush as it stands, if there is one;
   // wrapping devices have none, so that each request passes through perform().
   virtual std::optional<int> direct_fd(const IoRequest& request) const;
@@ -88,6 +95,9 @@ class Device {
   Device() = default;
   // The heart of every device kind: does a request that check_request() has passed and that is not empty.
   virtual Result<void> perform(const IoRequest& request) = 0;
+
+ private:
+  std::atomic<bool> writes_lost_{false};  // for good
 };
 
 // Validates a request against the device's size, alignment and writability; the outcome of a bad one.

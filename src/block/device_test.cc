@@ -1,7 +1,9 @@
 // One contract for all device kinds: the same tests run on every one of them, and through every queue.
 #include "block/device.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,6 +158,36 @@ TEST_P(DeviceContract, NowaitDoesItsWorkOrSaysWouldBlock) {
   const auto zeroed = device_.write_zeroes(0, 4096, IoFlags::nowait);
   EXPECT_TRUE(zeroed || zeroed.error().is(err::would_block));
 }
+
+#ifdef KARST_DEBUG
+// CO-018: the validator watches over the whole stack of devices: under a lock that must not be waited under,
+// a nowait request neither blocks nor takes a lock that may be waited for.
+TEST_P(DeviceContract, ANowaitRequestWaitsForNothing) {
+  static constexpr LockClass spin{"block.test.spin", {.no_block = true}};
+  Mutex mutex{spin};
+  write(0, pattern(4096, 9));
+  std::vector<std::string> reports;
+  lock_order::forget_edges();
+  auto previous =
+      lock_order::set_handler([&](const lock_order::Report& report) { reports.push_back(report.text); });
+  {
+    MutexLock lock(mutex);
+    std::vector<std::byte> bytes(4096);
+    for (const IoOp op : {IoOp::read, IoOp::write, IoOp::flush, IoOp::discard, IoOp::write_zeroes}) {
+      const iovec buffer{bytes.data(), bytes.size()};
+      IoRequest request{op, IoFlags::nowait, 0, 4096, {}};
+      if (op == IoOp::read || op == IoOp::write) request.buffers = {&buffer, 1};
+      if (op == IoOp::flush) request.length = 0;
+      device_.execute(request);
+      EXPECT_TRUE(*request.outcome || request.outcome->error().is(err::would_block) ||
+                  request.outcome->error().is(err::unsupported))
+          << request.outcome->error().message();
+    }
+  }
+  lock_order::set_handler(std::move(previous));
+  EXPECT_EQ(reports, std::vector<std::string>());
+}
+#endif
 
 TEST_P(DeviceContract, ThreadsMayUseItTogether) {
   std::vector<std::thread> threads;
@@ -374,6 +406,32 @@ TEST_F(FileDeviceTest, AnOddTailCanBeReadAndWrittenToItsEnd) {
   EXPECT_TRUE(device->write(512, pattern(487, 1)).error().is(err::invalid));
 }
 
+// CO-009: a write smaller than the unit of direct transfers is read, changed and written whole; what of the
+// unit is not there must not come from our memory.
+TEST_F(FileDeviceTest, ADirectWriteIntoAFileThatShrankWritesNothingOfOurMemory) {
+  ::mallopt(M_PERTURB, 0x5a);
+  auto device = FileDevice::open(file_.path(), OpenMode::read_write, {.direct = true}).value();
+  ASSERT_EQ(::truncate(file_.path().c_str(), 0), 0);
+  ASSERT_TRUE(device->write(512, pattern(512, 1)));
+  ::mallopt(M_PERTURB, 0);
+  auto expected = zeroes(4096);
+  std::ranges::copy(pattern(512, 1), expected.begin() + 512);
+  std::vector<std::byte> bytes(4096);
+  ASSERT_TRUE(FileDevice::open(file_.path(), OpenMode::read_only).value()->read(0, bytes));
+  EXPECT_EQ(bytes, expected);
+}
+
+TEST_F(FileDeviceTest, ADirectDeviceMayEndInsideAUnit) {
+  ASSERT_EQ(::truncate(file_.path().c_str(), 8192 + 512), 0);
+  auto device = FileDevice::open(file_.path(), OpenMode::read_write, {.direct = true}).value();
+  const auto written = device->write(8192, pattern(512, 1));
+  ASSERT_TRUE(written) << written.error().message();
+  std::vector<std::byte> bytes(512);
+  ASSERT_TRUE(device->read(8192, bytes));
+  EXPECT_EQ(bytes, pattern(512, 1));
+  EXPECT_EQ(std::filesystem::file_size(file_.path()), 8192u + 512);
+}
+
 TEST_F(FileDeviceTest, DiscardGivesSpaceBack) {
   auto device = FileDevice::open(file_.path(), OpenMode::read_write).value();
   ASSERT_TRUE(device->write(0, pattern(1 << 20, 3)));
@@ -391,6 +449,86 @@ TEST_F(FileDeviceTest, CreateSetsTheSizeAndKeepsAFileInUse) {
   EXPECT_EQ(device->size(), 3u << 20);
   EXPECT_TRUE(FileDevice::create(file_.path(), 4096, exclusive).error().is(err::busy));
   EXPECT_EQ(std::filesystem::file_size(file_.path()), 3u << 20);
+}
+
+// A failed flush is not made good by a later one: the system may have dropped what it could not write.
+
+TEST(FlushTest, AfterAFailedFlushOrFuaWriteNoFlushSucceeds) {
+  for (const IoOp failing : {IoOp::flush, IoOp::write}) {
+    auto memory = MemoryDevice::create(1 << 20).value();
+    FaultyDevice device(*memory, {.faults = {{.op = failing}}});
+    const auto bytes = pattern(512, 1);
+    EXPECT_FALSE(failing == IoOp::flush ? device.flush() : device.write(0, bytes, IoFlags::fua));
+    EXPECT_TRUE(device.write(0, bytes));
+    EXPECT_FALSE(device.flush());
+    auto queue = make_queue();
+    IoRequest flush{.op = IoOp::flush};
+    queue->submit(device, flush);
+    queue->reap();
+    ASSERT_FALSE(*flush.outcome);
+    EXPECT_TRUE(flush.outcome->error().is(err::io));
+  }
+}
+
+TEST(FlushTest, AFailedPlainWriteAndAFlushThatWouldBlockAreNoLoss) {
+  auto memory = MemoryDevice::create(1 << 20).value();
+  FaultyDevice device(
+      *memory, {.faults = {{.op = IoOp::write}, {.op = IoOp::flush, .error_kind = &err::would_block}}});
+  EXPECT_FALSE(device.write(0, pattern(512, 1)));
+  EXPECT_TRUE(device.flush().error().is(err::would_block));
+  EXPECT_TRUE(device.flush());
+}
+
+// A device whose requests go to the ring on a descriptor of the test's choice.
+class RingOn : public Device {
+ public:
+  const std::string& name() const override { return name_; }
+  uint64_t size() const override { return 1 << 20; }
+  uint32_t block_size() const override { return 512; }
+  bool writable() const override { return true; }
+  std::optional<int> direct_fd(const IoRequest&) const override { return fd; }
+  int fd = -1;
+
+ protected:
+  Result<void> perform(const IoRequest&) override { return Error(err::io, "not by the ring"); }
+
+ private:
+  const std::string name_ = "ring";
+};
+
+TEST(FlushTest, NorDoesOneByTheRing) {
+  testing_kinds::TemporaryFile file(8192);
+  const int good = ::open(file.path().c_str(), O_RDWR | O_CLOEXEC);
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);  // cannot be flushed
+  RingOn device;
+  auto queue = make_queue();
+  const auto flush_twice = [&](int fd) {  // two, so that the ring is used
+    device.fd = fd;
+    IoRequest first{.op = IoOp::flush}, second{.op = IoOp::flush};
+    queue->submit(device, first);
+    queue->submit(device, second);
+    while (queue->reap() != nullptr) {
+    }
+    return first.outcome->has_value() && second.outcome->has_value();
+  };
+  EXPECT_TRUE(flush_twice(good));
+  EXPECT_FALSE(flush_twice(pipe[0]));
+  EXPECT_FALSE(flush_twice(good));
+  for (const int fd : {good, pipe[0], pipe[1]}) ::close(fd);
+}
+
+// A request that finds no memory fails, and the queue it went through does not.
+TEST(NoMemory, IsTheOutcomeOfTheRequest) {
+  auto memory = MemoryDevice::create(1 << 20).value();
+  FaultyDevice device(*memory, {.before = [](const IoRequest&) { throw std::bad_alloc(); }});
+  EXPECT_TRUE(device.write(0, pattern(512, 1)).error().is(err::no_memory));
+  for (auto& queue : {make_queue(), make_inline_queue()}) {
+    IoRequest flush{.op = IoOp::flush};
+    queue->submit(device, flush);
+    ASSERT_EQ(queue->reap(), &flush);
+    EXPECT_TRUE(flush.outcome->error().is(err::no_memory));
+  }
 }
 
 TEST(OpenDevice, UnderstandsPathsAndMemory) {

@@ -16,7 +16,7 @@
 
 namespace karst::block {
 
-inline constexpr LockClass faulty_lock{"block.faulty"};
+inline constexpr LockClass faulty_lock{"block.faulty", {.no_block = true}};
 
 struct Fault {
   enum class Kind : uint8_t {

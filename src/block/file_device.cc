@@ -44,6 +44,21 @@ int retry(F&& call) {
   return result;
 }
 
+// Reads until the buffer is full or the file ends; returns the bytes read, or -1 with errno. Of an O_DIRECT
+// descriptor, which gives part of an aligned unit only at the end of the file.
+ssize_t read_units(int fd, MutableBytes into, uint64_t offset, uint64_t unit) {
+  size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t got =
+        ::pread(fd, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return -1;
+    done += static_cast<size_t>(got);
+    if (got == 0 || done % unit != 0) break;
+  }
+  return static_cast<ssize_t>(done);
+}
+
 // A nowait transfer that the file system cannot try without waiting is one that would wait.
 int nowait_errno(const IoRequest& request, int errno_value) {
   const bool refused = errno_value == EOPNOTSUPP || errno_value == EAGAIN;
@@ -199,13 +214,13 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
     const bool partial = from != at || to != at + piece;
     const bool reads = request.op == IoOp::read;
     if (reads || partial) {
-      ssize_t got;
-      do got = ::pread(fd_, bounce.get(), piece, static_cast<off_t>(at));
-      while (got < 0 && errno == EINTR);
-      if (got < 0) return failed_request(*this, request, errno);
-      if (static_cast<uint64_t>(got) < to - at && reads)
-        return short_request(*this, request,
-                             std::max(at + static_cast<uint64_t>(got), request.offset) - request.offset);
+      const ssize_t result = read_units(fd_, {bounce.get(), piece}, at, unit);
+      if (result < 0) return failed_request(*this, request, errno);
+      const auto got = static_cast<uint64_t>(result);
+      if (got < to - at && reads)
+        return short_request(*this, request, std::max(at + got, request.offset) - request.offset);
+      // A file that has shrunk under us is zero there, and what memory held is nobody's business (CO-009).
+      std::memset(bounce.get() + got, 0, piece - got);
     }
     for_each_piece(request.buffers, [&](MutableBytes part, uint64_t position) {
       const uint64_t part_begin = std::max(request.offset + position, from);
@@ -216,9 +231,9 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
       std::memcpy(reads ? outside : inside, reads ? inside : outside, part_end - part_begin);
     });
     if (reads) continue;
-    const iovec whole{bounce.get(), piece};
-    IoRequest aligned{IoOp::write, request.flags, at, piece, {&whole, 1}};
-    if (at + piece > size_) return failed_request(*this, request, EINVAL);
+    // A device may end inside the last unit, at a block: that much every system writes that has such devices.
+    const iovec whole{bounce.get(), std::min(piece, size_ - at)};
+    IoRequest aligned{IoOp::write, request.flags, at, whole.iov_len, {&whole, 1}};
     TRY(transfer(aligned));
   }
   return {};

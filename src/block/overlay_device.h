@@ -11,7 +11,7 @@
 
 namespace karst::block {
 
-inline constexpr LockClass overlay_lock{"block.overlay"};
+inline constexpr LockClass overlay_lock{"block.overlay", {.no_block = true}};  // only memory is copied
 
 class OverlayDevice final : public Device {
  public:

@@ -222,18 +222,18 @@ void UringQueue::complete(Transfer& transfer, int result) {
   // Not a fact about the device: the blocking path answers instead.
   if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) return run_inline(transfer);
   if (result < 0) {
-    request.outcome = failed_request(*transfer.device, request, -result);
+    transfer.device->finish(request, failed_request(*transfer.device, request, -result));
     return release(transfer);
   }
   if (request.op != IoOp::flush) {
     transfer.moved += static_cast<uint64_t>(result);
     if (transfer.moved < request.length) {
       if (result > 0) return waiting_.push_front(&transfer);
-      request.outcome = short_request(*transfer.device, request, transfer.moved);
+      transfer.device->finish(request, short_request(*transfer.device, request, transfer.moved));
       return release(transfer);
     }
   }
-  request.outcome = Result<void>();
+  transfer.device->finish(request, {});
   release(transfer);
 }
 

@@ -52,7 +52,7 @@ inline constexpr LockClass cache_shrinkers_lock{"cache.shrinkers"};
 inline constexpr LockClass cache_objects_lock{"cache.objects"};
 inline constexpr LockClass cache_object_lock{"cache.object"};
 inline constexpr LockClass cache_dirty_queue_lock{"cache.dirty-queue"};
-inline constexpr LockClass cache_shard_lock{"cache.shard"};
+inline constexpr LockClass cache_shard_lock{"cache.shard", {.no_block = true}};
 
 struct CacheOptions {
   size_t limit = 256 << 20;  // bytes

@@ -23,8 +23,8 @@ namespace karst::cache {
 inline constexpr uint32_t folio_size_min = 512;
 inline constexpr uint32_t folio_size_max = 2 << 20;
 
-inline constexpr LockClass folio_memory_lock{"cache.memory"};
-inline constexpr LockClass folio_memory_small_lock{"cache.memory.small"};
+inline constexpr LockClass folio_memory_lock{"cache.memory", {.no_block = true}};
+inline constexpr LockClass folio_memory_small_lock{"cache.memory.small", {.no_block = true}};
 
 class FolioMemory {
  public:
