@@ -1,6 +1,6 @@
 // Collects what sources say about paths, and settles it.
 //
-// Paths are absolute in the image, without a leading slash and normalised (layout_path.h); "" is the root.
+// Paths are absolute in the image, without a leading slash and normalised (paths.h); "" is the root.
 // Sources speak in turn, and who speaks later wins:
 //
 //   before            later says        then
@@ -13,9 +13,9 @@
 //   anything          patch             attributes given are changed, xattrs merged
 //   nothing           patch             err::source_missing_path
 //   file at TARGET    link to TARGET    another name of that inode, whatever becomes of TARGET later
-//   nothing, no dir   ensure_parents    missing parents appear (0755, root, the default time);
-//   err::source_not_a_directory
-//                                       if one is no directory
+//
+// put and link make missing directories above the path (0755, root, the default time); where something that
+// is no directory is in the way: err::source_not_a_directory.
 //
 // remove and clear act on what was said before the layer began (begin_layer), as OCI's whiteouts do, wherever
 // in the layer they stand.
@@ -31,10 +31,13 @@
 
 #include "btrfs/tool/build/content_store.h"
 #include "btrfs/tool/build/layout.h"
+#include "btrfs/tool/build/source_errors.h"
 #include "core/log.h"
 #include "core/result.h"
 
 namespace karst::btrfs::build {
+
+class Placement;
 
 // What has to be known before the first source is read, since it decides in which tree a path is and how its
 // data is stored. Paths as in put().
@@ -48,8 +51,8 @@ struct PropertyRule {
   Properties properties;
 };
 struct Declarations {
-  std::vector<SubvolumeSpec>
-      subvolumes;  // the top level is always there; "" may be given to make it read-only
+  // The top level is always there; "" may be given to make it read-only.
+  std::vector<SubvolumeSpec> subvolumes;
   std::vector<PropertyRule> properties;
   std::optional<std::string> default_subvolume;  // path; the top level if not given
 };
@@ -62,6 +65,8 @@ struct InventoryOptions {
   // For reproducible images (SOURCE_DATE_EPOCH): later modification times become this one; access, change and
   // creation times always do.
   std::optional<int64_t> epoch;
+  // What to do about records that contradict each other; nullptr: the first ends the build.
+  SourceErrorPolicy* errors = nullptr;
   Logger log;
 };
 
@@ -73,9 +78,9 @@ struct FileOrigin {
   bool read_xattrs = true;
   bool may_be_sparse = false;
 };
-// Equal keys are one inode. Of source directories: made of the source, the device and the inode number.
+// Equal keys are one inode.
 struct LinkKey {
-  uint64_t high = 0, low = 0;
+  uint64_t source = 0, device = 0, inode = 0;
   auto operator<=>(const LinkKey&) const = default;
 };
 
@@ -87,6 +92,26 @@ struct Entry {
   const FileOrigin* origin = nullptr;  // files of source directories
   const LinkKey* link_key = nullptr;   // files that have more than one name in their source
   const XattrChanges* xattrs = nullptr;
+};
+
+// Entries encoded by any thread, to be put by the inventory's. All batches of one layer are of one time: they
+// must not name a path twice. Parents are not made: whoever fills batches puts the directories, too.
+class EntryBatch {
+ public:
+  // As Inventory::put().
+  Result<void> put(std::string_view path, const Entry& entry);
+  size_t size_bytes() const { return bytes_.size(); }
+
+ private:
+  friend class Inventory;
+  EntryBatch(const Placement& placement, uint64_t sequence) : placement_(&placement), sequence_(sequence) {}
+  const Placement* placement_;  // the inventory's
+  uint64_t sequence_;
+  struct Sizes {
+    uint32_t key, value;
+  };
+  std::vector<Sizes> records_;
+  std::vector<std::byte> bytes_, key_, value_;  // keys and values of all records; of the last one
 };
 
 class Inventory {
@@ -104,8 +129,11 @@ class Inventory {
   Result<void> remove(std::string_view path);
   Result<void> clear(std::string_view path);
   Result<void> link(std::string_view path, std::string_view target);
-  // The directories above `path`. Cheap for a path in the directory that was asked for last.
+  // What put() and link() do first. For batches that do not begin at the root.
   Result<void> ensure_parents(std::string_view path);
+  // Entries encoded by another thread; all that is in the batch, which is empty then.
+  Result<void> put(EntryBatch& batch);
+  EntryBatch new_batch();
 
   // The properties that hold for new data at `path`.
   const Properties& properties_at(std::string_view path) const;

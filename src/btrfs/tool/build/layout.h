@@ -45,12 +45,12 @@ struct Subvolume {
   uint64_t inodes = 0;        // root directory included
   uint64_t names = 0;         // entries of directories, nested subvolumes included
   uint64_t bytes = 0;         // sizes of regular files, hard links counted once
-  uint64_t last_inode = 256;  // the greatest number
+  uint64_t last_inode = 256;  // no number is greater
 };
 
 // One name of an inode.
 struct Link {
-  uint64_t directory;  // inode number
+  uint64_t directory;  // inode number; of a second and later name, it may be greater than the inode's own
   uint64_t index;      // DIR_INDEX in that directory, from 2
   std::string_view name;
 };
@@ -138,9 +138,9 @@ class Layout {
   const std::vector<Subvolume>& subvolumes() const;
   Walk walk() const;
 
+  struct State;  // internal
  private:
   friend class Inventory;
-  struct State;
   explicit Layout(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
