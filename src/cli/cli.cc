@@ -47,6 +47,7 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_dump_tree(btrfs, session);
   add_btrfs_du(btrfs, session);
   add_btrfs_mount(btrfs, session);
+  add_btrfs_mkfs(btrfs, session);
 }
 
 }  // namespace karst::cli

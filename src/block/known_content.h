@@ -1,0 +1,13 @@
+// What a device or image already holds, as libblkid knows it: so that nobody overwrites it by mistake.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "core/result.h"
+
+namespace karst::block {
+
+// "btrfs", "ext4", "a dos partition table" …, or nothing that is known. Errors: opening and reading the file.
+Result<std::optional<std::string>> known_content(const std::string& path);
+
+}  // namespace karst::block
