@@ -1,5 +1,6 @@
 // Races: many threads on few keys under a tiny limit. Meant for ThreadSanitizer and the lock-order validator,
-// and checks itself in every build. KARST_STRESS multiplies its length.
+// and checks itself in every build; with folios that are accessible only while mapped, it is also what shows
+// mappings to be right (MP-014). KARST_STRESS multiplies its length.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

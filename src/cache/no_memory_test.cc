@@ -180,6 +180,18 @@ TEST_F(NoMemoryTest, AWriteBackThatRanOutOfMemoryCanBeRepeated) {
   for (uint64_t index = 0; index < 8; ++index) EXPECT_TRUE(painted(store_.contents[index], index));
 }
 
+// MP-011
+TEST_F(NoMemoryTest, MappingNeedsNone) {
+  const FolioRef folio = get_painted(cache_, object_, 1, 4096, Residence::on_demand);
+  std::ignore = Mapping(folio);  // the thread's first may make its list of mappings
+  const FailingAllocations failing(0);
+  {
+    const MutableMapping outer(folio);
+    const Mapping inner(folio);
+  }
+  EXPECT_FALSE(failing.met());
+}
+
 TEST_F(NoMemoryTest, InvalidationAndEvictionNeedNone) {
   for (uint64_t index = 0; index < 200; ++index) {
     const FolioRef folio = get_painted(cache_, object_, index, index % 2 == 0 ? 1024 : 4096);

@@ -1,5 +1,6 @@
 #include "core/ordered_queue.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 
@@ -36,23 +37,41 @@ Result<void> OrderedQueueBase::submit_slot(std::shared_ptr<Slot> slot) {
     if (closed_) return Error(err::cancelled, "the queue's consumer has stopped");
     slots_.push_back(slot);
     weight_ += slot->weight;
+    ++waiting_;
     changed_.notify_all();
+    if (tasks_ >= waiting_) return {};
+    ++tasks_;
   }
   try {
-    group_.run([this, slot = std::move(slot)]() -> Result<void> {
-      if (begin(*slot)) perform(*slot);
+    group_.run([this]() -> Result<void> {
+      if (const std::shared_ptr<Slot> oldest = begin_oldest()) perform(*oldest);
       return {};
     });
   } catch (const std::bad_alloc&) {
     // It is in the queue all the same, and the consumer runs it.
+    MutexLock lock(mutex_);
+    --tasks_;
   }
   return {};
+}
+
+std::shared_ptr<OrderedQueueBase::Slot> OrderedQueueBase::begin_oldest() {
+  MutexLock lock(mutex_);
+  --tasks_;
+  if (closed_) return nullptr;
+  const auto oldest =
+      std::ranges::find(slots_, Slot::State::waiting, [](const auto& slot) { return slot->state; });
+  if (oldest == slots_.end()) return nullptr;
+  (*oldest)->state = Slot::State::running;
+  --waiting_;
+  return *oldest;
 }
 
 bool OrderedQueueBase::begin(Slot& slot) {
   MutexLock lock(mutex_);
   if (slot.state != Slot::State::waiting || closed_) return false;
   slot.state = Slot::State::running;
+  --waiting_;
   return true;
 }
 

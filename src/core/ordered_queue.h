@@ -57,7 +57,8 @@ class OrderedQueueBase {
 
  private:
   bool has_room_locked(uint64_t weight) const REQUIRES(mutex_);
-  bool begin(Slot& slot);  // false if another has begun it, or the queue is closed
+  bool begin(Slot& slot);                // false if another has begun it, or the queue is closed
+  std::shared_ptr<Slot> begin_oldest();  // for a task of the group; nullptr if nothing waits
   void perform(Slot& slot);
 
   const Limits limits_;
@@ -66,6 +67,10 @@ class OrderedQueueBase {
   CondVar changed_;
   std::deque<std::shared_ptr<Slot>> slots_ GUARDED_BY(mutex_);
   uint64_t weight_ GUARDED_BY(mutex_) = 0;
+  size_t waiting_ GUARDED_BY(mutex_) = 0;  // slots not begun
+  // Tasks of the group not begun. They are for whatever waits and not for a slot each: a consumer that does
+  // the work itself, because the pool is busy, would leave one behind for every item.
+  size_t tasks_ GUARDED_BY(mutex_) = 0;
   bool finished_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;
   std::optional<Error> end_ GUARDED_BY(mutex_);

@@ -202,5 +202,27 @@ TEST(OrderedQueue, AConsumerOnTheOnlyThreadOfThePoolDoesTheWorkItself) {
   EXPECT_THAT(values, testing::ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
 }
 
+// What is given to a busy pool is bounded as the items are, however many the consumer does itself.
+TEST(OrderedQueue, ABusyPoolGathersNoTasks) {
+  auto pool = make_pool(1);
+  std::atomic<bool> busy{false}, go_on{false};
+  TaskGroup other(*pool);
+  other.run([&]() -> Result<void> {
+    busy.store(true), busy.notify_all();
+    go_on.wait(false);
+    return {};
+  });
+  busy.wait(false);
+  Queue queue(*pool, {.items = 4});
+  size_t most = 0;
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(queue.submit(1, [i]() -> Result<int> { return i; }));
+    EXPECT_EQ(queue.next().value(), i);
+    most = std::max(most, pool->status().waiting);
+  }
+  go_on.store(true), go_on.notify_all();
+  EXPECT_LE(most, 4u);
+}
+
 }  // namespace
 }  // namespace karst
