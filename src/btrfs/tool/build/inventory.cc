@@ -214,6 +214,8 @@ Result<void> Inventory::link(std::string_view path, std::string_view target) {
   return {};
 }
 
+const InventoryOptions& Inventory::options() const { return state_->options; }
+
 const Properties& Inventory::properties_at(std::string_view path) const {
   return state_->placement.properties_at(path);
 }

@@ -135,6 +135,7 @@ class Inventory {
   Result<void> put(EntryBatch& batch);
   EntryBatch new_batch();
 
+  const InventoryOptions& options() const;
   // The properties that hold for new data at `path`.
   const Properties& properties_at(std::string_view path) const;
 

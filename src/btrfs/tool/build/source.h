@@ -6,7 +6,10 @@
 //   Layout layout = TRY(inventory.finish(&store));
 //   … workers: SourceReader reader(sources.files());  reader.open(*inode.origin) …
 #pragma once
+#include <sys/types.h>
+
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +58,8 @@ struct SourceSpec {
 struct SourceOptions {
   bool look_up_names = false;           // plans may name users and groups as this machine knows them
   SourceErrorPolicy* errors = nullptr;  // nullptr: the first error ends the build
+  // Device and inode number of a file that is never taken from a source directory: the image that is made.
+  std::optional<std::pair<dev_t, ino_t>> exclude;
   CancelToken cancel;
   ProgressRef progress;
   Logger log;

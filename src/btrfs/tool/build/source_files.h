@@ -7,6 +7,8 @@
 // SourceFiles may be shared by threads; a SourceReader belongs to one. It keeps the directory it opened last,
 // so files in the order of a walk cost one openat each.
 #pragma once
+#include <sys/stat.h>
+
 #include <string>
 #include <vector>
 
@@ -15,6 +17,19 @@
 #include "core/unique_fd.h"
 
 namespace karst::btrfs::build {
+
+// Directory entries are looked up one component after the other below `root`, never through a symlink, in
+// pieces where the path is longer than PATH_MAX. As openat(2): a descriptor, or -1 and errno.
+int open_below(int root, std::string_view path, int flags);
+
+// What a file's contents and attributes have in common with what was scanned if nobody wrote to it.
+uint64_t change_token(const struct statx& status);
+// statx(2) of what a scan keeps; 0 or an errno. The name "" is the descriptor itself.
+int scan_status(int directory, const char* name, struct statx& status);
+
+// A system call's failure on a source's entry, as an error of the family err::source that names the file.
+Error source_error(int errno_value, std::string_view operation, std::string_view location,
+                   std::string_view path);
 
 class SourceFiles {
  public:
@@ -26,7 +41,7 @@ class SourceFiles {
  private:
   struct Root {
     std::string location;
-    UniqueFd fd;  // a directory, or the file itself
+    UniqueFd fd;  // a directory
   };
   std::vector<Root> roots_;
 };
