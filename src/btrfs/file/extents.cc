@@ -36,19 +36,21 @@ Result<std::optional<FileRange>> ExtentWalker::next() {
   return from(position_);
 }
 
-// The range at `start`: the cursor's extent if it begins there, or a hole up to it.
+// The range at `start`: the cursor's extent if it begins there, or a hole up to it. Extents of no length are
+// passed over.
 Result<std::optional<FileRange>> ExtentWalker::from(uint64_t start) {
   FileRange range;
-  uint64_t next_extent = at_extent() ? std::min<uint64_t>(cursor_->key().offset, size_) : size_;
-  if (at_extent() && next_extent <= start) {
+  while (at_extent() && cursor_->key().offset <= start && range.length == 0) {
     range = TRY(decode());
-    if (range.end() <= start)
+    if (range.length != 0 && range.end() <= start)
       return Error(karst::err::corrupt, "file extents overlap")
           .at("inode", inode_)
           .at("offset", range.offset);
-  } else {
-    range.offset = start;
-    range.length = next_extent - start;
+    if (range.length == 0) TRY(cursor_->next());
+  }
+  if (range.length == 0) {
+    range = {.offset = start};
+    range.length = (at_extent() ? std::min<uint64_t>(cursor_->key().offset, size_) : size_) - start;
   }
   position_ = range.end();
   return range;
@@ -79,10 +81,6 @@ Result<FileRange> ExtentWalker::decode() const {
     range.disk_num_bytes = extent->disk_num_bytes;
     range.extent_offset = extent->offset;
   }
-  if (range.length == 0)
-    return Error(karst::err::corrupt, "file extent of no length")
-        .at("inode", inode_)
-        .at("offset", range.offset);
   if (range.offset < size_) range.length = std::min(range.length, size_ - range.offset);
   return range;
 }

@@ -27,7 +27,8 @@ struct FileRange {
 };
 
 // Walks the ranges of one file from any offset. Holes are given as ranges, whether the file system writes
-// them down or not. Not thread-safe.
+// them down or not; extents of no length, which old kernels left behind and empty inline ones are, are no
+// ranges, but may part a hole in two. Not thread-safe.
 class ExtentWalker {
  public:
   ExtentWalker(Cursor& cursor, uint64_t inode, uint64_t file_size, uint32_t sectorsize)

@@ -3,15 +3,17 @@
 // verify_block() runs after every read, and later before every write: checksum, then that the block is the
 // one its parent meant (address, file system, generation, level, owner, first key), then its structure:
 // keys strictly ascending, items inside the leaf and not overlapping, and for every item type the rules in
-// its row of the item table (item_table.h). The rules are at least those of Linux fs/btrfs/tree-checker.c.
-// Our own beyond them, because what passes is exported and read without a second look:
+// its row of the item table (item_table.h). The rules are at least those of Linux fs/btrfs/tree-checker.c,
+// save that flags which an old kernel did not initialise may be anything (root.h). Our own beyond them,
+// because what passes is exported and read without a second look:
 //   - names of files hold no '/' and no NUL, and are neither empty nor "." or ".."; attribute names hold no
 //   NUL
 //   - items whose kind has a fixed size have it, also where Linux would find out later
 //   - addresses and lengths do not wrap around
 //   - an extent overlaps no other one in its leaf, also where references lie between their items
 //   - a compressed extent is at most 128 KiB, before and after compression
-//   - a file extent has a length, and INODE_EXTREF keys are the hash of their names
+//   - INODE_EXTREF keys are the hash of their names, and entries of directories lead to an inode or a
+//   subvolume
 //
 // No rule allocates in proportion to what the block claims; each error names the rule (its kind), the block,
 // the slot, the item's key, what was expected and found. Thread-safe: pure functions.

@@ -25,8 +25,8 @@ Result<void> check_location(const ItemView& item, const DirItem& entry, uint8_t 
                           static_cast<uint8_t>(FileType::directory), type);
     return {};
   }
-  if ((location.type != ItemType::inode_item && location.type != ItemType{}) ||
-      !is_inode_number(location.objectid) || location.offset != 0) [[unlikely]]
+  if (location.type != ItemType::inode_item || !is_inode_number(location.objectid) || location.offset != 0)
+      [[unlikely]]
     return invalid_item(err::item_dir, item, "invalid location of an entry", "(inode INODE_ITEM 0)",
                         location);
   return {};

@@ -62,6 +62,7 @@ TEST(CheckDirItem, RefusesTypesAndLocationsThatNoEntryHas_BT021) {
       {"an inode's offset",      file,              {257, ItemType::inode_item, 1},               "item-dir"},
       {"a reserved inode",       file,              {2, ItemType::inode_item, 0},                 "item-dir"},
       {"another item",           file,              {257, ItemType::extent_data, 0},              "item-dir"},
+      {"no item",                dir,               {257, ItemType{}, 0},                         "item-dir"},
       {"no type",                FileType::unknown, {257, ItemType::inode_item, 0},               "item-dir"},
       {"unknown type",           FileType{9},       {257, ItemType::inode_item, 0},               "item-dir"},
       {"an attribute's type",    FileType::xattr,   {257, ItemType::inode_item, 0},               "item-dir"},

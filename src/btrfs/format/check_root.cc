@@ -38,7 +38,8 @@ Result<void> check_root_item(const ItemView& item, LeafCheck&) {
   if (root.level >= max_level || root.drop_level >= max_level) [[unlikely]]
     return invalid_item(kind, item, "level too big", "0 to 7",
                         fmt::format("level {}, drop_level {}", root.level, root.drop_level));
-  if (root.flags & ~(root_flag::readonly | root_flag::dead)) [[unlikely]]
+  if (has_valid_flags(item.key.objectid, root) &&
+      (root.flags & ~(root_flag::readonly | root_flag::dead)) != 0) [[unlikely]]
     return invalid_item(kind, item, "unknown root flags",
                         fmt::format("within 0x{:x}", root_flag::readonly | root_flag::dead),
                         fmt::format("0x{:x}", root.flags.value()));

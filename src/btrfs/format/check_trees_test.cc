@@ -28,6 +28,15 @@ TEST(CheckRoot, RefusesEachFieldThatContradictsTheFormat_BT021) {
   EXPECT_EQ(with([](R& r) { r.flags = root_flag::readonly | root_flag::dead; }), "ok");
 }
 
+// Linux before 2.6.39 wrote whatever was in memory there.
+TEST(CheckRoot, AcceptsAnyFlagsWhereTheyWereNotInitialised_BT010) {
+  RootItem root = sample_root();
+  root.inode.flags = 0;
+  root.flags = ~0ull;
+  EXPECT_EQ(of(id::root_tree, {257, ItemType::root_item, 0}, packed(root)), "ok");
+  EXPECT_EQ(of(id::root_tree, {id::csum_tree, ItemType::root_item, 0}, packed(root)), "item-root");
+}
+
 TEST(CheckRoot, HasOneOfTwoSizesAndATreesKey_BT021) {
   std::string root = packed(sample_root());
   EXPECT_EQ(of(id::root_tree, {257, ItemType::root_item, 0}, root.substr(0, root_item_legacy_size)), "ok");

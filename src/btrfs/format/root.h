@@ -14,7 +14,8 @@ constexpr uint64_t dead = 1ull << 48;
 }  // namespace root_flag
 
 // Key: (tree ROOT_ITEM 0), or for a snapshot (tree ROOT_ITEM transaction). Before Linux 3.6 it ended
-// before generation_v2.
+// before generation_v2; before 2.6.39 the flags of subvolumes were not initialised: they mean something only
+// where the flags of the inode have root_item_init.
 struct RootItem {
   InodeItem inode;        //   0  not used beyond its fixed fields
   le64 generation;        // 160
@@ -43,6 +44,9 @@ struct RootItem {
   le64 reserved[8];       // 375
 };
 static_assert(sizeof(RootItem) == 439 && Overlay<RootItem>);
+inline bool has_valid_flags(uint64_t tree, const RootItem& root) {
+  return !is_fs_tree(tree) || (root.inode.flags & inode_flag::root_item_init) != 0;
+}
 constexpr size_t root_item_legacy_size = 239;
 static_assert(offsetof(RootItem, generation_v2) == root_item_legacy_size);
 

@@ -161,6 +161,7 @@ inline std::string sample_inline_extent(std::string_view data, uint64_t ram_byte
 }
 inline RootItem sample_root() {
   RootItem root{};
+  root.inode.flags = inode_flag::root_item_init;
   root.generation = root.generation_v2 = 6;
   root.bytenr = 30416896;
   root.refs = 1;
