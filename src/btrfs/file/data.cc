@@ -14,6 +14,8 @@ uint64_t round_down(uint64_t value, uint64_t unit) { return value / unit * unit;
 uint64_t round_up(uint64_t value, uint64_t unit) { return round_down(value + unit - 1, unit); }
 void zero(MutableBytes bytes) { std::fill(bytes.begin(), bytes.end(), std::byte{}); }
 
+bool has_checksums(const Attributes& file) { return (file.flags & inode_flag::nodatasum) == 0; }
+
 // What `whole` has from `from` on; zeroes beyond its end.
 void copy_part(Bytes whole, uint64_t from, MutableBytes destination) {
   size_t have = whole.size() > from ? std::min<size_t>(whole.size() - from, destination.size()) : 0;
@@ -177,7 +179,7 @@ Result<void> DataReader::plan_compressed(const Job& job, const FileRange& range,
       range.length > round_up(range.ram_bytes, fs_.geometry().sectorsize) - range.extent_offset)
     return extent_error(range, "file extent reaches outside its decompressed extent")
         .at("ram_bytes", range.ram_bytes);
-  if (copy_cached(range, from, destination)) return {};
+  if (copy_cached(job, range, from, destination)) return {};
   MutableBytes raw = TRY(take_scratch(job, range.disk_num_bytes));
   pieces_.push_back({range, from, destination, range.disk_bytenr, raw, false});
   return {};
@@ -200,9 +202,12 @@ Result<MutableBytes> DataReader::take_scratch(const Job& job, uint64_t length) {
 // Reads everything planned in one batch, then verifies and delivers piece by piece.
 Result<void> DataReader::flush(const Job& job) {
   requests_.clear();
+  const ChunkEntry* last_chunk = nullptr;
   for (Piece& piece : pieces_) {
-    if (!requests_.empty()) {
-      // Neighbours on the volume whose buffers are neighbours too are one read.
+    const ChunkEntry* chunk = fs_.volume().chunks().find(piece.logical).value_or(nullptr);
+    if (!requests_.empty() && chunk == last_chunk) {
+      // Neighbours on the volume whose buffers are neighbours too are one read; within one chunk, since
+      // copies of another one are others.
       Volume::ReadRequest& last = requests_.back();
       if (raw(last.address) + last.destination.size() == piece.logical &&
           last.destination.data() + last.destination.size() == piece.raw.data()) {
@@ -211,10 +216,10 @@ Result<void> DataReader::flush(const Job& job) {
         continue;
       }
     }
+    last_chunk = chunk;
     piece.request = requests_.size();
-    auto chunk = fs_.volume().chunks().find(piece.logical);
     requests_.push_back(
-        {Logical(piece.logical), piece.raw, chunk ? fs_.volume().first_copy(**chunk, piece.logical) : 0, {}});
+        {Logical(piece.logical), piece.raw, chunk ? fs_.volume().first_copy(*chunk, piece.logical) : 0, {}});
   }
   if (!requests_.empty()) fs_.volume().read_batch(*queue_, requests_);
   auto pieces = std::move(pieces_);
@@ -232,7 +237,7 @@ Result<void> DataReader::flush(const Job& job) {
 Result<void> DataReader::finish(const Job& job, Piece& piece) {
   const Geometry& geometry = fs_.geometry();
   const auto& outcome = *requests_[piece.request].outcome;
-  const bool checked = (job.file.flags & inode_flag::nodatasum) == 0;
+  const bool checked = has_checksums(job.file);
   std::vector<uint32_t> bad;
   if (checked) TRY(checksums_.find(piece.logical, piece.raw.size(), sums_));
   if (!outcome) {
@@ -267,7 +272,7 @@ Result<void> DataReader::finish(const Job& job, Piece& piece) {
     TRY(fail(job, piece.file_offset + from, piece.destination.subspan(from, to - from),
              std::move(repaired).error()));
   }
-  if (compressed) return deliver_compressed(piece);
+  if (compressed) return deliver_compressed(job, piece);
   if (!piece.direct) {
     uint64_t start =
         piece.range.disk_bytenr + piece.range.extent_offset + (piece.file_offset - piece.range.offset);
@@ -279,7 +284,7 @@ Result<void> DataReader::finish(const Job& job, Piece& piece) {
 
 Result<void> DataReader::verify_sector(const Job& job, const Piece& piece, uint32_t sector) const {
   const Geometry& geometry = fs_.geometry();
-  if (job.file.flags & inode_flag::nodatasum) return {};
+  if (!has_checksums(job.file)) return {};
   if (!sums_.present[sector]) return sector_error(geometry, piece.logical, piece.raw, sums_, sector);
   std::array<std::byte, 32> found;
   auto out = std::span(found).first(geometry.checksum_size);
@@ -304,7 +309,7 @@ Result<void> DataReader::repair(const Job& job, Piece& piece, uint32_t sector, E
                                         std::move(reason), [&] { return verify_sector(job, piece, sector); });
 }
 
-Result<void> DataReader::deliver_compressed(Piece& piece) {
+Result<void> DataReader::deliver_compressed(const Job& job, Piece& piece) {
   const FileRange& range = piece.range;
   const uint32_t sector = fs_.geometry().sectorsize;
   uint64_t from = range.extent_offset + (piece.file_offset - range.offset);
@@ -324,16 +329,17 @@ Result<void> DataReader::deliver_compressed(Piece& piece) {
     TRY(decompressor_.decompress(range.compression, piece.raw, whole, sector));
     return {};
   };
-  auto folio = TRY(shared_.cache().get(shared_.key(range.disk_bytenr), range.ram_bytes,
-                                       cache::Residence::on_demand, fill));
-  if (copy_cached(range, piece.file_offset, piece.destination)) return {};
+  auto folio = TRY(shared_.cache().get(shared_.key(range.disk_bytenr, has_checksums(job.file)),
+                                       range.ram_bytes, cache::Residence::on_demand, fill));
+  if (copy_cached(job, range, piece.file_offset, piece.destination)) return {};
   cache::Mapping mapping(folio);
   copy_part(mapping.bytes(), from, piece.destination);
   return {};
 }
 
-bool DataReader::copy_cached(const FileRange& range, uint64_t from, MutableBytes destination) {
-  auto folio = shared_.cache().find(shared_.key(range.disk_bytenr));
+bool DataReader::copy_cached(const Job& job, const FileRange& range, uint64_t from,
+                             MutableBytes destination) {
+  auto folio = shared_.cache().find(shared_.key(range.disk_bytenr, has_checksums(job.file)));
   if (!folio || folio.size() != range.ram_bytes) return false;
   uint64_t skip = range.extent_offset + (from - range.offset);
   cache::Mapping mapping(folio);

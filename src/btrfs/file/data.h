@@ -24,7 +24,11 @@ class DataCache {
   DataCache& operator=(const DataCache&) = delete;
 
   cache::Cache& cache() { return cache_; }
-  cache::FolioKey key(uint64_t disk_bytenr) const { return {object_, disk_bytenr}; }
+  // What was read without checksums is kept apart, so that nobody who has them gets it: extents begin at
+  // even addresses.
+  cache::FolioKey key(uint64_t disk_bytenr, bool checked) const {
+    return {object_, disk_bytenr + (checked ? 0 : 1)};
+  }
 
  private:
   cache::Cache& cache_;
@@ -91,10 +95,10 @@ class DataReader {
   Result<void> repair(const Job& job, Piece& piece, uint32_t sector, Error reason);
   Result<void> read_again(const Job& job, Piece& piece, uint32_t sector);
   Result<void> verify_sector(const Job& job, const Piece& piece, uint32_t sector) const;
-  Result<void> deliver_compressed(Piece& piece);
+  Result<void> deliver_compressed(const Job& job, Piece& piece);
   Result<void> read_inline(const FileRange& range, uint64_t from, MutableBytes destination);
   Result<void> fail(const Job& job, uint64_t offset, MutableBytes destination, Error error);
-  bool copy_cached(const FileRange& range, uint64_t from, MutableBytes destination);
+  bool copy_cached(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination);
   Result<MutableBytes> take_scratch(const Job& job, uint64_t length);
   void bind(const Tree& tree);
 

@@ -15,22 +15,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-// Passes everything on to a device that lives elsewhere.
-class Borrowed final : public block::Device {
- public:
-  explicit Borrowed(block::Device& device) : device_(device) {}
-  const std::string& name() const override { return device_.name(); }
-  uint64_t size() const override { return device_.size(); }
-  uint32_t block_size() const override { return device_.block_size(); }
-  bool writable() const override { return device_.writable(); }
-
- protected:
-  Result<void> perform(const block::IoRequest& request) override { return device_.run(request.again()); }
-
- private:
-  block::Device& device_;
-};
-
 // An image whose devices can be spoiled in memory. The file looked at is one with a stripe's worth of sectors
 // in one extent.
 class Lab {

@@ -34,6 +34,22 @@ inline void for_each_superblock(block::Device& device, FunctionRef<void(Superblo
   }
 }
 
+// Passes everything on to a device that lives elsewhere.
+class Borrowed final : public block::Device {
+ public:
+  explicit Borrowed(block::Device& device) : device_(device) {}
+  const std::string& name() const override { return device_.name(); }
+  uint64_t size() const override { return device_.size(); }
+  uint32_t block_size() const override { return device_.block_size(); }
+  bool writable() const override { return device_.writable(); }
+
+ protected:
+  Result<void> perform(const block::IoRequest& request) override { return device_.run(request.again()); }
+
+ private:
+  block::Device& device_;
+};
+
 // Where bytes are on the devices.
 struct Place {
   uint64_t devid;

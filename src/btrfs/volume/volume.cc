@@ -1,7 +1,5 @@
 #include "btrfs/volume/volume.h"
 
-#include <deque>
-
 #include "btrfs/format/check.h"
 #include "btrfs/volume/parity.h"
 
@@ -19,34 +17,42 @@ struct FoundSuper {
   int mirror;
 };
 
-Result<Superblock> read_superblock(block::Device& device, int mirror) {
+// `super` has what was read also where that is not valid.
+Result<void> read_superblock(block::Device& device, int mirror, Superblock& super) {
   uint64_t offset = superblock_mirror_offset(mirror);
   if (offset > device.size() || device.size() - offset < superblock_size)
     return Error(err::super_magic, "device is too small for this superblock copy")
         .at("device", device.name())
         .at("superblock", mirror);
-  Superblock super;
   MutableBytes bytes{reinterpret_cast<std::byte*>(&super), sizeof super};
   TRY(device.read(offset, bytes));
   auto checked = check_superblock(super, offset);
   if (!checked) return std::move(checked).error().at("device", device.name()).at("superblock", mirror);
-  return super;
+  return {};
 }
 
 // The copy asked for, or the first good one; the first copy's error if none is good.
 Result<FoundSuper> find_superblock(block::Device& device, std::optional<int> mirror, const Logger& log) {
-  if (mirror) return FoundSuper{TRY(read_superblock(device, *mirror)), *mirror};
+  FoundSuper found{};
+  if (mirror) {
+    found.mirror = *mirror;
+    TRY(read_superblock(device, *mirror, found.super));
+    return found;
+  }
   std::optional<Error> first_error;
   for (int candidate = 0; candidate < superblock_mirrors; ++candidate) {
-    auto super = read_superblock(device, candidate);
-    if (super) {
+    found.mirror = candidate;
+    auto read = read_superblock(device, candidate, found.super);
+    if (read) {
       if (first_error)
         log.warning("using another copy of the superblock", {{"superblock", candidate}}, &*first_error);
-      return FoundSuper{std::move(*super), candidate};
+      return found;
     }
-    // What an unknown feature says of the first copy holds for all of them.
-    if (super.error().is(err::super_unsupported)) return std::move(super).error();
-    if (!first_error) first_error = std::move(super).error();
+    // What an unknown feature says of the first copy holds for all of them. Not so an unknown checksum: where
+    // none can be compared, that may as well be damage.
+    if (read.error().is(err::super_unsupported) && checksum_type_of(found.super.csum_type))
+      return std::move(read).error();
+    if (!first_error) first_error = std::move(read).error();
   }
   return std::move(*first_error);
 }
@@ -98,9 +104,9 @@ const MemberDevice* Volume::member(uint64_t devid) const {
   return nullptr;
 }
 
-const MemberDevice* Volume::member_of(const ChunkStripe& stripe) const {
+const MemberDevice* Volume::member(uint64_t devid, const Uuid& uuid) const {
   for (const MemberDevice& member : members_)
-    if (member.devid == stripe.devid && member.uuid == stripe.dev_uuid) return &member;
+    if (member.devid == devid && member.uuid == uuid) return &member;
   return nullptr;
 }
 
@@ -174,14 +180,37 @@ Result<void> Volume::read_copy(Logical address, MutableBytes destination, int co
     const ChunkEntry& chunk = *TRY(chunks_.find(at));
     if (copy >= chunk.copies())
       return Error(karst::err::invalid, "no such copy").at("logical", at).at("copy", copy);
-    bool reconstruct = chunk.is_parity() && copy > 0;
-    StripeRun run = map_run(chunk, at, destination.size(), reconstruct ? 0 : copy);
-    auto done = reconstruct ? rebuild(chunk, run, destination, copy) : read_stripe(chunk, run, destination);
+    StripeRun run = map_run(chunk, at, destination.size(), chunk.is_parity() ? 0 : copy);
+    auto done = is_rebuilt(chunk, run, copy) ? rebuild(chunk, run, destination, copy)
+                                             : read_stripe(chunk, run, destination);
     if (!done) return std::move(done).error().at("logical", at).at("copy", copy);
     destination = destination.subspan(run.length);
     at += run.length;
   }
   return {};
+}
+
+// Splits a request into runs of one device, and into parts that are read one after the other afterwards:
+// those that are rebuilt, and those whose device or copy is not there, for the error that this gives.
+void Volume::plan(ReadRequest& request, Batch& batch) const {
+  uint64_t at = raw(request.address);
+  MutableBytes rest = request.destination;
+  while (!rest.empty()) {
+    auto chunk = chunks_.find(at);
+    if (!chunk || request.copy >= (*chunk)->copies()) {
+      batch.apart.push_back({&request, Logical(at), rest});
+      return;
+    }
+    const StripeRun run = map_run(**chunk, at, rest.size(), (*chunk)->is_parity() ? 0 : request.copy);
+    const MutableBytes part = rest.first(run.length);
+    const MemberDevice* member = member_of((*chunk)->stripes[run.stripe]);
+    if (!member || is_rebuilt(**chunk, run, request.copy))
+      batch.apart.push_back({&request, Logical(at), part});
+    else
+      batch.pieces.push_back({&request, member->device, run.offset, {part.data(), part.size()}, {}});
+    rest = rest.subspan(run.length);
+    at += run.length;
+  }
 }
 
 void Volume::read_batch(block::Queue& queue, std::span<ReadRequest> requests) const {
@@ -190,52 +219,29 @@ void Volume::read_batch(block::Queue& queue, std::span<ReadRequest> requests) co
     only.outcome = read_copy(only.address, only.destination, only.copy);
     return;
   }
-  struct Piece {
-    ReadRequest* request;
-    iovec buffer;
-    block::IoRequest io;
-  };
-  std::deque<Piece> pieces;  // stable addresses
+  Batch batch;
   for (ReadRequest& request : requests) {
     request.outcome.emplace();
-    uint64_t at = raw(request.address);
-    MutableBytes rest = request.destination;
-    while (!rest.empty() && *request.outcome) {
-      auto chunk = chunks_.find(at);
-      if (!chunk) {
-        request.outcome = std::move(chunk).error();
-        break;
-      }
-      const ChunkEntry& entry = **chunk;
-      if ((entry.is_parity() && request.copy > 0) || request.copy >= entry.copies()) {
-        request.outcome = read_copy(Logical(at), rest, request.copy);
-        break;
-      }
-      StripeRun run = map_run(entry, at, rest.size(), request.copy);
-      const MemberDevice* member = member_of(entry.stripes[run.stripe]);
-      if (!member) {
-        request.outcome = read_copy(Logical(at), rest.first(run.length), request.copy);
-        break;
-      }
-      Piece& piece = pieces.emplace_back(Piece{&request, {rest.data(), run.length}, {}});
-      piece.io.op = block::IoOp::read;
-      piece.io.offset = run.offset;
-      piece.io.length = run.length;
-      piece.io.buffers = {&piece.buffer, 1};
-      piece.io.owner = &piece;
-      queue.submit(*member->device, piece.io);
-      rest = rest.subspan(run.length);
-      at += run.length;
-    }
+    plan(request, batch);
   }
-  while (block::IoRequest* done = queue.reap()) {
-    auto& piece = *static_cast<Piece*>(done->owner);
-    if (!*done->outcome && *piece.request->outcome)
-      piece.request->outcome = std::move(*done->outcome)
-                                   .error()
-                                   .at("logical", piece.request->address)
-                                   .at("copy", piece.request->copy);
+  // While any is in flight nothing is allocated, and nothing else done: they refer to the pieces, and to
+  // memory of the caller's.
+  for (Piece& piece : batch.pieces) {
+    piece.io.op = block::IoOp::read;
+    piece.io.offset = piece.offset;
+    piece.io.length = piece.buffer.iov_len;
+    piece.io.buffers = {&piece.buffer, 1};
+    queue.submit(*piece.device, piece.io);
   }
+  while (queue.reap()) {
+  }
+  for (Piece& piece : batch.pieces)
+    if (ReadRequest& request = *piece.request; !*piece.io.outcome && *request.outcome)
+      request.outcome =
+          std::move(*piece.io.outcome).error().at("logical", request.address).at("copy", request.copy);
+  for (const Apart& part : batch.apart)
+    if (ReadRequest& request = *part.request; *request.outcome)
+      request.outcome = read_copy(part.address, part.destination, request.copy);
 }
 
 Result<void> Volume::read_verified(Logical address, MutableBytes destination,

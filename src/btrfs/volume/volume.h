@@ -3,11 +3,12 @@
 // read_copy() obtains bytes by one given way; the callers that know how to verify (tree blocks by
 // their header, data by its checksums) walk the ways with read_verified() until one passes, so a bad copy
 // is reported, and another tried. raid5/6 count their reconstructions as further copies:
-//   copy 0            the data stripe itself
+//   copy 0            the data stripe itself; where its device is missing, what copy 1 is
 //   copy 1            rebuilt from the other data and P (raid6: Q where P's device is missing)
 //   copy 2 (raid6)    rebuilt from the other data and Q, P taken as lost
 //   copy 3 … (raid6)  rebuilt with one other data stripe of the row taken as lost too
-// A missing device fails its copies at once; reconstruction counts it among the lost.
+// A missing device fails its copies at once (of raid5/6: is no copy that is bad, since that is known from the
+// start); reconstruction counts it among the lost.
 //
 // Thread-safety: immutable after opening; any number of threads read. Errors: device errors, chunk_missing,
 // device_missing, and for read_verified the error of the last copy with all tried copies named.
@@ -60,6 +61,8 @@ class Volume {
   ChunkMap& chunks_to_fill() { return chunks_; }
   const std::vector<MemberDevice>& members() const { return members_; }
   const MemberDevice* member(uint64_t devid) const;
+  // The same, told apart from a seed of another file system that has that devid.
+  const MemberDevice* member(uint64_t devid, const Uuid& uuid) const;
   const Logger& log() const { return log_; }
   // Of all devices that were given.
   uint64_t device_bytes() const;
@@ -100,11 +103,36 @@ class Volume {
   uint64_t bad_copies() const { return bad_copies_.load(std::memory_order_relaxed); }
 
  private:
+  // A run of a request in a batch, and what is not one.
+  struct Piece {
+    ReadRequest* request;
+    block::Device* device;
+    uint64_t offset;  // bytes on it
+    iovec buffer;
+    block::IoRequest io;
+  };
+  struct Apart {
+    ReadRequest* request;
+    Logical address;
+    MutableBytes destination;
+  };
+  struct Batch {
+    std::vector<Piece> pieces;  // does not grow any more when the first is submitted
+    std::vector<Apart> apart;
+  };
+  void plan(ReadRequest& request, Batch& batch) const;
+
   explicit Volume(const Logger& log);
   Result<void> read_stripe(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination) const;
   Result<void> rebuild(const ChunkEntry& chunk, const StripeRun& run, MutableBytes destination,
                        int copy) const;
-  const MemberDevice* member_of(const ChunkStripe& stripe) const;
+  const MemberDevice* member_of(const ChunkStripe& stripe) const {
+    return member(stripe.devid, stripe.dev_uuid);
+  }
+  // Whether this run is read by rebuilding it from the others of its row.
+  bool is_rebuilt(const ChunkEntry& chunk, const StripeRun& run, int copy) const {
+    return chunk.is_parity() && (copy > 0 || !member_of(chunk.stripes[run.stripe]));
+  }
 
   const Logger log_;
   std::vector<std::unique_ptr<block::Device>> devices_;
