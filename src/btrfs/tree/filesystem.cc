@@ -7,6 +7,20 @@ namespace err {
 const ErrorKind no_tree{"no-tree", &karst::err::not_found, ENOENT};
 }
 
+namespace {
+
+// A superblock's own roots have been checked when it was read; these are looked at by whoever uses them.
+Result<void> check_levels(const RootBackup& backup, int number) {
+  if (backup.tree_root_level < max_level && backup.chunk_root_level < max_level) return {};
+  return Error(err::super_invalid, "level of a backup root too big")
+      .expected("0 to 7",
+                fmt::format("tree root {}, chunk root {}", backup.tree_root_level, backup.chunk_root_level))
+      .at("field", "super_roots")
+      .at("backup", number);
+}
+
+}  // namespace
+
 Filesystem::Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache)
     : cache_(cache), volume_(std::move(volume)), blocks_(*volume_, cache) {}
 Filesystem::~Filesystem() = default;
@@ -31,6 +45,7 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr
     if (backup.tree_root == 0)
       return Error(karst::err::invalid, "this backup root was never written")
           .at("backup", *options.backup_root);
+    TRY(check_levels(backup, *options.backup_root));
     chunk_root = {Logical(backup.chunk_root.value()),
                   backup.chunk_root_gen,
                   backup.chunk_root_level,
@@ -54,8 +69,7 @@ Result<void> Filesystem::load_chunks(const BlockPointer& chunk_root) {
       TRY(volume_->chunks_to_fill().add(cursor.key().offset, cursor.data()));
     if (cursor.key().type != ItemType::dev_item) continue;
     const DevItem& item = *cursor.as<DevItem>();
-    const MemberDevice* member = volume_->member(item.devid);
-    if (member && member->uuid == item.uuid) continue;
+    if (volume_->member(item.devid, item.uuid)) continue;
     missing_.push_back(item);
     log().warning("a member device is missing", {{"devid", item.devid.value()}, {"uuid", item.uuid}});
   }
@@ -75,6 +89,8 @@ Tree Filesystem::tree_of(const Root& root) const {
 Root root_from_item(const Key& key, Bytes item) {
   Root root{key.objectid, key.offset, {}};
   std::memcpy(static_cast<void*>(&root.item), item.data(), std::min(item.size(), sizeof root.item));
+  // Kernels before 2.6.39 left the flags of subvolumes as they were in memory.
+  if (!has_valid_flags(root.id, root.item)) root.item.flags = 0;
   // An old kernel that rewrites the item leaves the later fields behind: they are valid only if the two
   // generations agree.
   if (root.item.generation_v2 != root.item.generation) {

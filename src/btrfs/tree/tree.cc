@@ -1,8 +1,12 @@
 #include "btrfs/tree/tree.h"
 
+#include <utility>
+
 namespace karst::btrfs {
 
+// A step that fails leaves the cursor nowhere: base_ has let go of its leaf.
 Result<bool> Cursor::seek(const Key& key) {
+  valid_ = false;
   bool found = TRY(base_.seek(key));
   if (!overlay_) return valid_ = found;
   layer_ = overlay_->lower_bound(key);
@@ -25,7 +29,7 @@ Result<bool> Cursor::merge() {
 }
 
 Result<bool> Cursor::next() {
-  if (!valid_) return false;
+  if (!std::exchange(valid_, false)) return false;
   if (!overlay_) return valid_ = TRY(base_.next());
   if (from_overlay_)
     ++layer_;
@@ -35,6 +39,7 @@ Result<bool> Cursor::next() {
 }
 
 Result<bool> Cursor::seek_back(const Key& key) {
+  valid_ = false;
   if (!overlay_) return valid_ = TRY(base_.seek_back(key));
   // The overlay may hide what lies just before, so each candidate below is looked at in turn.
   Key below = key;
