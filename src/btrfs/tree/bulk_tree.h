@@ -49,6 +49,8 @@ class BulkTree {
 
   // Writes what is left. A tree without items is one empty leaf.
   Result<TreeRoot> finish();
+  // The root as it was written, after finish().
+  Bytes root_block() const { return levels_.back().bytes; }
 
   // The largest item that fits into a leaf.
   static uint32_t max_item_size(uint32_t nodesize) { return nodesize - sizeof(Header) - sizeof(Item); }

@@ -112,7 +112,16 @@ Result<void> ImageWriter::prepare_devices() {
 // --- data ------------------------------------------------------------------------------------------------
 
 Result<void> ImageWriter::write_data(uint64_t address, std::span<const Bytes> pieces) {
-  return chunk_writer_.write(data_.chunk_of(address), address, pieces);
+  for (Bytes piece : pieces) {
+    while (!piece.empty()) {
+      const ChunkEntry& chunk = data_.chunk_of(address);
+      const size_t length = std::min<uint64_t>(piece.size(), chunk.end() - address);
+      TRY(chunk_writer_.write(chunk, address, piece.first(length)));
+      address += length;
+      piece = piece.subspan(length);
+    }
+  }
+  return {};
 }
 
 Result<void> ImageWriter::add_checksums(uint64_t address, Bytes checksums) {

@@ -86,7 +86,9 @@ class ImageWriter {
   Result<DataSpace::Run> allocate_data(uint64_t length, uint64_t at_least) {
     return data_.allocate(length, at_least);
   }
-  // Inside one run.
+  // Whether no chunk ends between the two, so that one extent may cover them.
+  bool same_chunk(uint64_t a, uint64_t b) const { return data_.chunk_of(a).contains(b); }
+  // Pieces that follow each other, in any number of runs.
   Result<void> write_data(uint64_t address, std::span<const Bytes> pieces);
   // Of the sectors from `address` on. Those of extents that nothing refers to in the end are left out.
   Result<void> add_checksums(uint64_t address, Bytes checksums);

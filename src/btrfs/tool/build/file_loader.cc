@@ -1,0 +1,280 @@
+#include "btrfs/tool/build/file_loader.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <map>
+
+#include "btrfs/format/inode_mode.h"
+#include "btrfs/tool/build/errors.h"
+
+namespace karst::btrfs::build {
+namespace {
+
+const char* compression_word(CompressionChoice choice) {
+  switch (choice) {
+    case CompressionChoice::zlib: return "zlib";
+    case CompressionChoice::lzo: return "lzo";
+    case CompressionChoice::zstd: return "zstd";
+    default: return nullptr;
+  }
+}
+
+Result<void> read_fully(int fd, uint64_t offset, MutableBytes into) {
+  while (!into.empty()) {
+    ssize_t got = pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0)
+      return Error(err::source_unreadable, fmt::format("reading: {}", strerror(errno))).at("offset", offset);
+    if (got == 0) return Error(err::source_changed, "file became shorter").at("offset", offset);
+    offset += static_cast<uint64_t>(got);
+    into = into.subspan(static_cast<size_t>(got));
+  }
+  return {};
+}
+
+// The next stretch of data in [from, end), in whole sectors; empty at the end.
+struct Stretch {
+  uint64_t start = 0, end = 0;
+};
+Stretch next_data(int fd, uint64_t from, uint64_t end, uint64_t sector, bool may_be_sparse) {
+  if (from >= end) return {end, end};
+  if (!may_be_sparse) return {from, end};
+  const off_t data = lseek(fd, static_cast<off_t>(from), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? Stretch{end, end} : Stretch{from, end};
+  if (static_cast<uint64_t>(data) >= end) return {end, end};
+  const off_t hole = lseek(fd, data, SEEK_HOLE);
+  const uint64_t start = static_cast<uint64_t>(data) / sector * sector;
+  const uint64_t stop = hole < 0 ? end : (static_cast<uint64_t>(hole) + sector - 1) / sector * sector;
+  return {std::max(start, from), std::min(stop, end)};
+}
+
+}  // namespace
+
+class FileLoader::Job {
+ public:
+  Job(const FileLoader& loader, LoadedBatch& out)
+      : loader_(loader),
+        geometry_(loader.geometry_),
+        reader_(loader.files_),
+        encoder_(geometry_, loader.codecs_, loader.options_.digests, out.data),
+        out_(out) {}
+
+  Result<void> load(const LoadTask& task) {
+    LoadedInode loaded;
+    loaded.number = task.inode.number;
+    loaded.part = task.part;
+    loaded.content = task.inode.content;
+    if (task.inode.content == ContentKind::stored) loaded.token = task.inode.content_bytes;
+    auto result = load_content(task, loaded);
+    if (!result) {
+      result = std::move(result).context([&] { return "reading a source file"; });
+      TRY(loader_.options_.errors->failed(std::move(result).error()));
+      // Gone on without: the name stays, its content is nothing.
+      loaded.has_extents = !task.part.first;
+      if (task.part.first) {
+        loaded.size = 0;
+        loaded.items = {};
+        TRY(make_items(task, {}, 0, {}, loaded));
+      }
+    }
+    out_.inodes.push_back(std::move(loaded));
+    return {};
+  }
+  void finish() { encoder_.finish(); }
+
+ private:
+  using Xattrs = std::vector<std::pair<std::string, std::string>>;
+
+  Result<void> load_content(const LoadTask& task, LoadedInode& loaded) {
+    const InodeCopy& inode = task.inode;
+    UniqueFd fd;
+    const bool from_source = inode.has_origin && inode.attributes.is_regular();
+    if (from_source && (inode.content == ContentKind::source_file || inode.xattrs_from_origin))
+      fd = TRY(reader_.open(inode.origin_view()));
+    loaded.size = inode.attributes.size;
+    std::optional<InlineContent> in_item = task.stored_inline;
+    uint64_t nbytes = task.stored_nbytes;
+    if (inode.content == ContentKind::source_file) {
+      TRY(load_file(task, fd.get(), loaded, in_item, nbytes));
+    } else if (inode.content == ContentKind::bytes) {
+      TRY(load_bytes(inode, loaded, in_item, nbytes));
+    } else if (inode.content == ContentKind::stored) {
+      loaded.has_extents = !in_item;
+    }
+    if (in_item) nbytes = inode.attributes.is_regular() ? loaded.size : inode.content_bytes.size();
+    Xattrs xattrs;
+    if (task.part.first) TRY(load_xattrs(inode, fd.get(), xattrs));
+    if (fd && inode.content == ContentKind::source_file)
+      TRY(reader_.verify_unchanged(fd.get(), inode.origin_view()));
+    if (!task.part.first) return {};
+    return make_items(task, xattrs, nbytes, in_item, loaded);
+  }
+
+  bool fits_inline(uint64_t size, const Encoding& encoding) const {
+    if (size == 0 || size >= geometry_.sectorsize + (encoding.compression != Compression::none)) return false;
+    return encoding.compression != Compression::none || size <= inline_max();
+  }
+  uint32_t inline_max() const {
+    const uint32_t room = geometry_.nodesize - static_cast<uint32_t>(sizeof(Header) + sizeof(Item)) -
+                          static_cast<uint32_t>(sizeof(FileExtentHead));
+    return std::min(loader_.options_.inline_max, room);
+  }
+
+  // A file's content into its item, if it is small; otherwise this part of it into the batch.
+  Result<void> load_file(const LoadTask& task, int fd, LoadedInode& loaded,
+                         std::optional<InlineContent>& in_item, uint64_t& nbytes) {
+    const InodeCopy& inode = task.inode;
+    const Encoding encoding = encoding_of(inode.properties, loader_.options_.encoding);
+    const uint64_t size = inode.attributes.size, sector = geometry_.sectorsize;
+    const bool all_hole = inode.may_be_sparse && next_data(fd, 0, size, 1, true).start >= size;
+    if (fits_inline(size, encoding) && !all_hole) {
+      scratch_.resize(size);
+      TRY(read_fully(fd, 0, scratch_));
+      in_item = TRY(inline_if_small(scratch_, encoding));
+      if (in_item) return {};
+    }
+    loaded.has_extents = size > 0;
+    const auto file = static_cast<uint32_t>(out_.inodes.size());
+    const uint64_t end = std::min(size, task.part.offset + EncodedBatch::capacity);
+    for (uint64_t at = task.part.offset;;) {
+      Stretch data = next_data(fd, at, end, sector, inode.may_be_sparse);
+      if (data.start >= end) break;
+      TRY(load_stretch(fd, file, data, size, encoding));
+      at = data.end;
+    }
+    if (task.part.first) nbytes = allocated(fd, size, inode.may_be_sparse);
+    return {};
+  }
+
+  // Raw data is read to where it is written from.
+  Result<void> load_stretch(int fd, uint32_t file, Stretch data, uint64_t size, const Encoding& encoding) {
+    const uint64_t in_file = std::min(data.end, size) - data.start;
+    const auto bytes = static_cast<uint32_t>(loader_.room_for(in_file));
+    MutableBytes room;
+    if (encoding.compression == Compression::none) {
+      room = encoder_.reserve(bytes);
+    } else {
+      scratch_.resize(bytes);
+      room = scratch_;
+    }
+    TRY(read_fully(fd, data.start, room.first(in_file)));
+    std::fill(room.begin() + static_cast<ptrdiff_t>(in_file), room.end(), std::byte{0});
+    if (encoding.compression == Compression::none)
+      encoder_.add_raw(file, data.start, bytes, encoding);
+    else
+      TRY(encoder_.add(file, data.start, room, encoding));
+    return {};
+  }
+
+  uint64_t allocated(int fd, uint64_t size, bool may_be_sparse) const {
+    uint64_t sum = 0;
+    for (uint64_t at = 0; at < size;) {
+      // As the parts will see it.
+      const uint64_t end = std::min(size, (at / EncodedBatch::capacity + 1) * EncodedBatch::capacity);
+      Stretch data = next_data(fd, at, end, geometry_.sectorsize, may_be_sparse);
+      sum += loader_.room_for(data.end - data.start);
+      at = data.end;
+    }
+    return sum;
+  }
+
+  // A symlink's target, or what a plan gives as content.
+  Result<void> load_bytes(const InodeCopy& inode, LoadedInode& loaded, std::optional<InlineContent>& in_item,
+                          uint64_t& nbytes) {
+    const Bytes content = inode.content_bytes;
+    Encoding encoding = encoding_of(inode.properties, loader_.options_.encoding);
+    if (inode.attributes.is_symlink()) {
+      const uint32_t room = geometry_.nodesize - static_cast<uint32_t>(sizeof(Header) + sizeof(Item)) -
+                            static_cast<uint32_t>(sizeof(FileExtentHead));
+      if (content.size() > room)
+        return Error(err::source_target_too_long, "target of a symbolic link does not fit into a tree block")
+            .expected(fmt::format("at most {} bytes", room), content.size());
+      in_item.emplace();
+      in_item->bytes.assign(content.begin(), content.end());
+      loaded.size = content.size();
+      return {};
+    }
+    loaded.size = content.size();
+    if (fits_inline(content.size(), encoding)) {
+      in_item = TRY(inline_if_small(content, encoding));
+      if (in_item) return {};
+    }
+    if (content.empty()) return {};
+    loaded.has_extents = true;
+    std::vector<std::byte> padded(content.begin(), content.end());
+    padded.resize(loader_.room_for(content.size()));
+    nbytes = padded.size();
+    return encoder_.add(static_cast<uint32_t>(out_.inodes.size()), 0, padded, encoding);
+  }
+
+  Result<std::optional<InlineContent>> inline_if_small(Bytes content, const Encoding& encoding) {
+    InlineContent encoded = TRY(encode_inline(content, encoding, loader_.codecs_, geometry_.sectorsize));
+    if (encoded.bytes.size() > inline_max()) return std::optional<InlineContent>();
+    // Content that fills a sector is in its item only if it is compressed (Linux: cow_file_range_inline()).
+    if (encoded.compression == Compression::none && content.size() >= geometry_.sectorsize)
+      return std::optional<InlineContent>();
+    return std::optional(std::move(encoded));
+  }
+
+  Result<void> load_xattrs(const InodeCopy& inode, int fd, Xattrs& out) {
+    std::map<std::string, std::string> all;
+    if (inode.xattrs_from_origin)
+      TRY(reader_.for_each_xattr(inode.origin_view(), fd,
+                                 [&](std::string_view name, Bytes value) -> Result<void> {
+                                   all[std::string(name)] = as_text(value);
+                                   return {};
+                                 }));
+    for (const XattrChange& change : inode.xattrs) {
+      if (change.value)
+        all[change.name] = *change.value;
+      else
+        all.erase(change.name);
+    }
+    if (const char* word = compression_word(inode.properties.compression);
+        word && (inode.attributes.is_regular() || inode.attributes.is_directory()))
+      all["btrfs.compression"] = word;
+    out.assign(all.begin(), all.end());
+    return {};
+  }
+
+  Result<void> make_items(const LoadTask& task, const Xattrs& xattrs, uint64_t nbytes,
+                          const std::optional<InlineContent>& in_item, LoadedInode& loaded) {
+    InodeFacts facts;
+    facts.generation = loader_.options_.generation;
+    facts.size = loaded.size;
+    facts.nbytes = nbytes;
+    facts.xattrs = xattrs;
+    facts.compressed = compression_word(task.inode.properties.compression) != nullptr;
+    TRY(inode_items(task.inode, facts, geometry_, loaded.items));
+    if (!in_item) return {};
+    FileExtentHead head{facts.generation,
+                        loaded.size,
+                        static_cast<uint8_t>(in_item->compression),
+                        0,
+                        0,
+                        static_cast<uint8_t>(FileExtentType::inline_data)};
+    loaded.items.add({loaded.number, ItemType::extent_data, 0}, {bytes_of(head), in_item->bytes});
+    if (in_item->compression != Compression::none) loaded.inline_compression = in_item->compression;
+    return {};
+  }
+
+  const FileLoader& loader_;
+  const Geometry& geometry_;
+  SourceReader reader_;
+  ExtentEncoder encoder_;
+  LoadedBatch& out_;
+  std::vector<std::byte> scratch_;
+};
+
+Result<LoadedBatch> FileLoader::load(std::vector<LoadTask> tasks) const {
+  LoadedBatch out;
+  out.data.data = buffers_.take();
+  Job job(*this, out);
+  out.inodes.reserve(tasks.size());
+  for (const LoadTask& task : tasks) TRY(job.load(task));
+  job.finish();
+  return out;
+}
+
+}  // namespace karst::btrfs::build
