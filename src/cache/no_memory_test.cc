@@ -130,7 +130,7 @@ TEST_F(NoMemoryTest, APublicationOverAFillHappensOrDoesNot) {
 }
 
 TEST_F(NoMemoryTest, WhoWaitsForAFillThatRanOutOfMemoryIsWoken) {
-  std::atomic<bool> filling{false}, go_on{false};
+  std::atomic<bool> filling{false};
   std::thread filler([&] {
     const auto fill = [&](MutableBytes) -> Result<void> {
       filling.store(true), filling.notify_all();
