@@ -48,6 +48,7 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_du(btrfs, session);
   add_btrfs_mount(btrfs, session);
   add_btrfs_mkfs(btrfs, session);
+  add_btrfs_build(btrfs, session);
 }
 
 }  // namespace karst::cli

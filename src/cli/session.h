@@ -47,6 +47,7 @@ void add_btrfs_dump_super(CLI::App& btrfs, Session& session);
 void add_btrfs_dump_tree(CLI::App& btrfs, Session& session);
 void add_btrfs_mount(CLI::App& btrfs, Session& session);
 void add_btrfs_mkfs(CLI::App& btrfs, Session& session);
+void add_btrfs_build(CLI::App& btrfs, Session& session);
 int run_mount_helper(int argc, char** argv);  // mount.fuse.karst
 
 }  // namespace karst::cli
