@@ -159,7 +159,7 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   if (arguments.shrink) {
     options.system_least = 2 << 20;
     options.metadata_least = 1 << 20;
-    options.metadata_spare = 4 << 20;
+    options.metadata_spare = 12 << 20;
     options.data_least = 1 << 20;
   }
   std::optional<uint64_t> size;
@@ -213,8 +213,9 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   Inventory inventory = TRY(Inventory::create(std::move(inventory_options), std::move(declarations)));
 
   const std::string temporary_directory = options.temporary_directory;
-  auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
   targets.overwritten();
+  for (const btrfs::MakeDevice& device : devices) TRY(arguments.make.discard(*device.device));
+  auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
   build.load.generation = writer->generation();
 
   auto pool = TRY(WorkerPool::create({.name = "build", .threads = arguments.threads}));

@@ -50,6 +50,7 @@ Result<int> run_mkfs(const Session& session, const MkfsArguments& arguments) {
   std::vector<btrfs::MakeDevice> devices;
   for (const std::string& path : arguments.devices)
     devices.push_back({TRY(arguments.make.open(path, size)), {}});
+  for (const btrfs::MakeDevice& device : devices) TRY(arguments.make.discard(*device.device));
   auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
   TRY(write_top_level(*writer));
   btrfs::MakeReport report = TRY(writer->finish());

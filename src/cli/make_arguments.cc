@@ -30,7 +30,7 @@ void MakeArguments::declare(CLI::App& verb) {
   verb.add_option("-O,--features", features, "Features on or off (^); \"list\" names them")
       ->type_name("LIST");
   verb.add_flag("-f,--force", force, "Overwrite what is known to be there");
-  verb.add_flag("-K,--nodiscard", no_discard, "Do not discard the whole device first");
+  verb.add_flag("-K,--nodiscard", no_discard, "Do not discard what is there first");
 }
 
 Result<btrfs::MakeOptions> MakeArguments::options() const {
@@ -74,13 +74,15 @@ Result<std::unique_ptr<block::Device>> MakeArguments::open(const std::string& pa
     return Error(err::not_found, "no such file; give its size to make it").at("path", path);
   if (!exists || (wanted && S_ISREG(st.st_mode)))
     return block::FileDevice::create(path, *wanted, {.exclusive = true});
-  auto device = TRY(block::FileDevice::open(path, block::OpenMode::read_write, {.exclusive = true}));
-  if (S_ISBLK(st.st_mode) && !no_discard) {
-    // Some devices cannot; nothing depends on it.
-    auto discarded = device->discard(0, device->size());
-    if (!discarded && !discarded.error().is(err::unsupported)) return std::move(discarded).error();
-  }
-  return device;
+  return block::FileDevice::open(path, block::OpenMode::read_write, {.exclusive = true});
+}
+
+Result<void> MakeArguments::discard(block::Device& device) const {
+  if (no_discard) return {};
+  // Some devices cannot; nothing depends on it.
+  auto discarded = device.discard(0, device.size());
+  if (!discarded && !discarded.error().is(err::unsupported)) return std::move(discarded).error();
+  return {};
 }
 
 namespace {

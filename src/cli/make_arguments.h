@@ -25,6 +25,9 @@ struct MakeArguments {
   // it (err::busy). A file that is not there is made with `size`; one that is there gets that size if it is
   // given.
   Result<std::unique_ptr<block::Device>> open(const std::string& path, std::optional<uint64_t> size) const;
+  // Tells the device that nothing on it is needed any more, unless --nodiscard is given; a file is then all
+  // holes.
+  Result<void> discard(block::Device& device) const;
 };
 
 // What was made, in mkfs.btrfs's words.

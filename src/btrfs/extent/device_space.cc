@@ -7,6 +7,9 @@
 namespace karst::btrfs {
 namespace {
 
+// Holes are not filled with shorter stripes than that while there is other room.
+constexpr uint64_t shortest_wanted = 4 << 20;
+
 constexpr uint64_t round_down(uint64_t bytes) { return bytes / stripe_length * stripe_length; }
 constexpr uint64_t round_up(uint64_t bytes) { return round_down(bytes + stripe_length - 1); }
 
@@ -47,7 +50,11 @@ uint64_t DeviceSpace::Room::total() const {
                          [](uint64_t sum, const auto& hole) { return sum + hole.second - hole.first; });
 }
 
-uint64_t DeviceSpace::Room::largest() const { return largest_of(1); }
+uint64_t DeviceSpace::Room::first_of(uint32_t count, uint64_t least) const {
+  for (const auto& [start, end] : free)
+    if (uint64_t size = round_down((end - start) / count); size >= least) return size;
+  return 0;
+}
 
 uint64_t DeviceSpace::Room::largest_of(uint32_t count) const {
   std::vector<uint64_t> holes;
@@ -124,7 +131,11 @@ Result<ChunkEntry> DeviceSpace::allocate(uint64_t logical, uint64_t type, uint64
   }
   rooms.resize(count / per_device);
   uint64_t size = round_up(stripe_max);
-  for (Room* room : rooms) size = std::min(size, room->largest_of(per_device));
+  const uint64_t least = std::min(size, std::max(stripe_min, shortest_wanted));
+  for (Room* room : rooms) {
+    const uint64_t first = room->first_of(per_device, least);
+    size = std::min(size, first ? first : room->largest_of(per_device));
+  }
 
   ChunkEntry chunk{logical, 0, type, &profile, profile.sub_stripes, {}};
   for (uint32_t i = 0; i < count; ++i) {

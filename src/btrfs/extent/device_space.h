@@ -28,7 +28,8 @@ class DeviceSpace {
   explicit DeviceSpace(const std::vector<SpaceDevice>& devices);
 
   // A chunk at `logical` of these block_group flags whose stripes take at most `stripe_max` bytes on each
-  // device, and as much of that as there is, but not less than `stripe_min` (both multiples of 64 KiB). Its
+  // device, but not less than `stripe_min` (both multiples of 64 KiB). Low addresses are filled first: a hole
+  // in which stripes are shorter than they might be elsewhere is taken, unless they would be very short. The
   // profile decides how many devices it takes; those with most room are taken. no_space if there are too
   // few, with what was asked for and what is there.
   Result<ChunkEntry> allocate(uint64_t logical, uint64_t type, uint64_t stripe_min, uint64_t stripe_max);
@@ -48,9 +49,10 @@ class DeviceSpace {
     uint64_t used = 0;
 
     uint64_t total() const;
-    uint64_t largest() const;
     // The most that each of `count` stripes on this device can have.
     uint64_t largest_of(uint32_t count) const;
+    // The most that each can have in the first hole in which that is at least `least`; 0 if there is none.
+    uint64_t first_of(uint32_t count, uint64_t least) const;
     uint64_t take(uint64_t length);  // its start; there is room
     void give(uint64_t start, uint64_t end);
   };
