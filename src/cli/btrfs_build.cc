@@ -95,9 +95,14 @@ class Targets {
     const bool exists = stat(path.c_str(), &st) == 0;
     // A file is made larger than any image, and cut to what is used in the end.
     const bool grows = !size && (!exists || S_ISREG(st.st_mode));
-    auto device = TRY(arguments.make.open(path, grows ? std::optional(largest) : size));
+    auto device = arguments.make.open(path, grows ? std::optional(largest) : size);
+    // Not every file system has files of that size.
+    for (uint64_t bytes = largest / 2; grows && !device && device.error().is(err::limit) && bytes >= 1 << 30;
+         bytes /= 2)
+      device = arguments.make.open(path, bytes);
+    if (!device) return std::move(device).error();
     files_.emplace_back(path, !exists);
-    btrfs::MakeDevice made{std::move(device), {}};
+    btrfs::MakeDevice made{*std::move(device), {}};
     if (grows) made.spare = arguments.shrink ? 0 : uint64_t{256} << 20;
     return made;
   }

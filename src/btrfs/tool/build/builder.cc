@@ -165,19 +165,16 @@ class Builder {
     } else if (task.inode.content != ContentKind::none) {
       room = loader_.room_for(size);
     }
-    if (room > EncodedBatch::capacity && task.inode.content == ContentKind::source_file) {
+    if (room > EncodedBatch::capacity) {
       TRY(submit(tree, subvolume));
       for (uint64_t at = 0; at < size; at += EncodedBatch::capacity) {
         task.part = {at, at == 0, at + EncodedBatch::capacity >= size};
         tasks_.push_back(task);
-        tasks_weight_ = EncodedBatch::capacity;
+        tasks_room_ = EncodedBatch::capacity;
         TRY(submit(tree, subvolume));
       }
       return {};
     }
-    if (room > EncodedBatch::capacity)
-      return Error(err::source_unsupported, "content given in a plan is too large")
-          .expected(fmt::format("at most {} bytes", uint64_t{EncodedBatch::capacity}), size);
     if (tasks_room_ + room > EncodedBatch::capacity || tasks_weight_ + weight > EncodedBatch::capacity ||
         tasks_.size() >= 256)
       TRY(submit(tree, subvolume));

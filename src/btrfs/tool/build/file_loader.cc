@@ -98,7 +98,7 @@ class FileLoader::Job {
     if (inode.content == ContentKind::source_file) {
       TRY(load_file(task, fd.get(), loaded, in_item, nbytes));
     } else if (inode.content == ContentKind::bytes) {
-      TRY(load_bytes(inode, loaded, in_item, nbytes));
+      TRY(load_bytes(task, loaded, in_item, nbytes));
     } else if (inode.content == ContentKind::stored) {
       loaded.has_extents = !in_item;
     }
@@ -180,8 +180,9 @@ class FileLoader::Job {
   }
 
   // A symlink's target, or what a plan gives as content.
-  Result<void> load_bytes(const InodeCopy& inode, LoadedInode& loaded, std::optional<InlineContent>& in_item,
+  Result<void> load_bytes(const LoadTask& task, LoadedInode& loaded, std::optional<InlineContent>& in_item,
                           uint64_t& nbytes) {
+    const InodeCopy& inode = task.inode;
     const Bytes content = inode.content_bytes;
     Encoding encoding = encoding_of(inode.properties, loader_.options_.encoding);
     if (inode.attributes.is_symlink()) {
@@ -202,10 +203,12 @@ class FileLoader::Job {
     }
     if (content.empty()) return {};
     loaded.has_extents = true;
-    std::vector<std::byte> padded(content.begin(), content.end());
-    padded.resize(loader_.room_for(content.size()));
-    nbytes = padded.size();
-    return encoder_.add(static_cast<uint32_t>(out_.inodes.size()), 0, padded, encoding);
+    nbytes = loader_.room_for(content.size());
+    const Bytes part = content.subspan(
+        task.part.offset, std::min<uint64_t>(EncodedBatch::capacity, content.size() - task.part.offset));
+    std::vector<std::byte> padded(part.begin(), part.end());
+    padded.resize(loader_.room_for(part.size()));
+    return encoder_.add(static_cast<uint32_t>(out_.inodes.size()), task.part.offset, padded, encoding);
   }
 
   Result<std::optional<InlineContent>> inline_if_small(Bytes content, const Encoding& encoding) {
