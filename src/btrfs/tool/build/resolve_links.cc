@@ -39,6 +39,7 @@ class LinkPass {
   const InventoryOptions& options_;
   const bool report_;
   Fold fold_;
+  std::string path_;      // absolute, of the group
   bool unknown_ = false;  // the path is a link that is not resolved yet
   ExternalSorter found_;
   uint64_t waiting_ = 0, failed_ = 0;
@@ -46,7 +47,9 @@ class LinkPass {
 };
 
 Result<void> LinkPass::one_path() {
-  fold_.begin(0, "");
+  decode_path(groups_.path().raw_path(), path_);
+  path_ = join_paths(placement_.path_of(groups_.path().subvolume()), path_);
+  fold_.begin(0, path_);
   unknown_ = false;
   while (TRY(groups_.next_record())) {
     const RecordKind kind = kind_of(groups_.value());
@@ -74,25 +77,20 @@ Result<void> LinkPass::target_of(const Record& request) {
   if (!fold_.exists()) return fail(request, "is not there");
   if (fold_.is_directory()) return fail(request, "is a directory");
   fold_.name_as_link_target();
-  std::string path;
-  decode_path(groups_.path().raw_path(), path);
-  path = join_paths(placement_.path_of(groups_.path().subvolume()), path);
   // Without a path to be the tail of, the origin's is kept whole, as the other name needs it.
-  encode_record(scratch_, decode_record(fold_.value(), path), "");
+  encode_record(scratch_, decode_record(fold_.value(), path_), "");
   return found_.add(request.target, scratch_);
 }
 
 Result<void> LinkPass::fail(const Record& request, const char* why) {
   ++failed_;
   if (!report_) return {};
-  std::string target, name;
-  decode_path(groups_.path().raw_path(), target);
+  std::string name;
   const KeyView link = view_key(request.target);
   decode_path(link.raw_path(), name);
   Error error =
       Error::make(err::source_link_target, "/{} is a hard link, but /{} {}",
-                  shown_path(join_paths(placement_.path_of(link.subvolume()), name)),
-                  shown_path(join_paths(placement_.path_of(groups_.path().subvolume()), target)), why);
+                  shown_path(join_paths(placement_.path_of(link.subvolume()), name)), shown_path(path_), why);
   return options_.errors ? options_.errors->failed(std::move(error)) : std::move(error);
 }
 }  // namespace

@@ -1,0 +1,32 @@
+// What libarchive says about an entry, in our terms.
+#pragma once
+#include <string>
+
+#include "btrfs/tool/build/node.h"
+#include "core/result.h"
+
+struct archive_entry;
+
+namespace karst::btrfs::build {
+
+// The locale in which libarchive gives names as the bytes they are. For the thread, until the end of the
+// scope.
+class Utf8Locale {
+ public:
+  Utf8Locale();
+  ~Utf8Locale();
+  Utf8Locale(const Utf8Locale&) = delete;
+  Utf8Locale& operator=(const Utf8Locale&) = delete;
+
+ private:
+  void* made_;
+  void* before_;
+};
+
+// err::source_unsupported: a type that btrfs does not have, an owner beyond 32 bits. Times that the entry
+// does not have are its modification time.
+Result<Attributes> attributes_of(archive_entry* entry);
+// Extended attributes, and ACLs as those. err::source_acl; err::source_unsupported for NFSv4's.
+Result<XattrChanges> xattrs_of(archive_entry* entry);
+
+}  // namespace karst::btrfs::build

@@ -1,0 +1,27 @@
+// A file's bytes for libarchive, hashed on the way if they have a digest to match.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "btrfs/tool/build/archive_source.h"
+
+namespace karst::btrfs::build {
+
+class BlobStream {
+ public:
+  static Result<BlobStream> create(int fd, const std::optional<Digest>& digest);
+  BlobStream(BlobStream&&) noexcept;
+  ~BlobStream();
+
+  // The next bytes, empty at the end. Until the next call.
+  Result<Bytes> next();
+  // Reads what is left, and compares. err::source_digest.
+  Result<void> verify();
+
+ private:
+  struct State;
+  explicit BlobStream(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace karst::btrfs::build
