@@ -1,10 +1,10 @@
-# karst_floor(NAME DIRS... [LINK libs...])
+# karst_floor(NAME DIRS... [LINK libs...] [PRECOMPILE header])
 #
 # One floor of the house: a static library karst_NAME from every .cc below DIRS, linked only with
 # the floors below it; its tests (*_test.cc beside the code) in one binary karst_NAME_test; its
-# fuzzers (*_fuzz.cc), one binary each; and a check that every header compiles alone (BT-113).
+# fuzzers (*_fuzz.cc), one binary each; the precompiled header of core, or one of its own; and a check that every header compiles alone (BT-113).
 function(karst_floor name)
-  cmake_parse_arguments(F "" "" "DIRS;LINK" ${ARGN})
+  cmake_parse_arguments(F "" "PRECOMPILE" "DIRS;LINK" ${ARGN})
   set(sources)
   set(headers)
   foreach(dir ${F_DIRS})
@@ -22,7 +22,9 @@ function(karst_floor name)
   add_library(karst_${name} STATIC ${sources})
   target_include_directories(karst_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(karst_${name} PUBLIC ${F_LINK})
-  if(NOT name STREQUAL core)
+  if(F_PRECOMPILE)
+    target_precompile_headers(karst_${name} PRIVATE ${F_PRECOMPILE})
+  elseif(NOT name STREQUAL core)
     target_precompile_headers(karst_${name} REUSE_FROM karst_core)
   endif()
 
