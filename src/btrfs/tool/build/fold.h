@@ -11,12 +11,16 @@ class Fold {
   };
   explicit Fold(Defaults defaults) : defaults_(defaults) {}
 
-  // Begins a path, by its settled key and absolute path, of which a copy is kept. What was said before
-  // `barrier` about it, or below it, does not count.
+  // Begins a path, of which a copy is kept. At the sequence `barrier` something above it was removed, and it
+  // with that.
   void begin(uint64_t barrier, std::string_view path);
   // One more thing said. For a link, `value` is what it was resolved to, a put. Errors:
   // err::source_missing_path, err::source_not_a_directory; the state is as before then.
   Result<void> apply(uint64_t sequence, Bytes value);
+  // A link to the path as it is now was asked for: from now on it has a link key.
+  Result<void> name_as_link_target(uint64_t sequence);
+  // Nothing more is said.
+  Result<void> end() { return pass_barrier(~uint64_t{0}); }
 
   bool exists() const { return exists_; }
   bool is_directory() const { return exists_ && (mode_of(value_) & mode::type_mask) == mode::directory; }
@@ -24,23 +28,22 @@ class Fold {
   RecordBytes& value() { return value_; }
   // What was said before about anything below this path does not count.
   uint64_t barrier() const { return barrier_; }
-  // A link to the path as it is now was asked for: from now on it has a link key.
-  void name_as_link_target();
-
-  // Called with each put's token of stored contents that no longer counts.
-  using Dropped = std::function<Result<void>(Bytes token)>;
+  // Called with each put that no longer counts, as it then was.
+  using Dropped = std::function<Result<void>(Bytes value)>;
   void on_dropped(Dropped dropped) { dropped_ = std::move(dropped); }
 
  private:
   Result<void> put(uint64_t sequence, Bytes value);
   Result<void> patch(uint64_t sequence, const Record& change);
   Result<void> ensure_directory();
-  Result<void> drop(Bytes value);
+  Result<void> drop();
+  Result<void> pass_barrier(uint64_t sequence);
 
   const Defaults defaults_;
   Dropped dropped_;
   std::string path_;
-  uint64_t ignored_before_ = 0, barrier_ = 0;
+  uint64_t removed_at_ = 0, barrier_ = 0;
+  bool removed_ = false;  // removed_at_ has been passed
   bool exists_ = false;
   uint64_t put_sequence_ = 0;
   RecordBytes value_, scratch_;

@@ -18,22 +18,18 @@ class LinkGroup {
     const auto* name_size = overlay<le16>(value, sizeof(LinkName));
     const Bytes name = value.subspan(sizeof(LinkName) + sizeof(le16), *name_size);
     const Bytes record = value.subspan(sizeof(LinkName) + sizeof(le16) + *name_size);
-    if (++count_ > max_links)
-      return Error::make(err::source_too_many_links, "an inode has more than {} names: {}", max_links,
-                         shown_path(as_text(name)));
-    TRY(emit(first_.number, LinkTag::name, key.number, value.first(sizeof(LinkName)), name));
-    if (key.number != first_.number)
-      TRY(emit(key.number, LinkTag::another_name, key.number, bytes_of(first_.number), {}));
+    if (key.number != LinkedNameKey::no_name) TRY(add_name(key, value.first(sizeof(LinkName)), name));
     // What was said last about any of the names counts for the inode.
     const uint64_t sequence = decode_record(record, "").attributes_sequence;
-    if (count_ > 1 && sequence <= sequence_) return {};
+    if (!best_.empty() && sequence <= sequence_) return {};
     sequence_ = sequence;
-    best_is_first_ = count_ == 1;
+    best_is_first_ = best_.empty();
     best_.assign(record.begin(), record.end());
     return {};
   }
 
   Result<void> end(Subvolume& subvolume) {
+    if (count_ == 0) return {};
     ++subvolume.inodes;
     const Record record = decode_record(best_, "");
     if (record.attributes.is_regular()) subvolume.bytes += record.attributes.size;
@@ -42,6 +38,15 @@ class LinkGroup {
   }
 
  private:
+  Result<void> add_name(const LinkedNameKey& key, Bytes place, Bytes name) {
+    if (++count_ > max_links)
+      return Error::make(err::source_too_many_links, "an inode has more than {} names: {}", max_links,
+                         shown_path(as_text(name)));
+    TRY(emit(first_.number, LinkTag::name, key.number, place, name));
+    if (key.number == first_.number) return {};
+    return emit(key.number, LinkTag::another_name, key.number, bytes_of(first_.number), {});
+  }
+
   Result<void> emit(uint64_t number, LinkTag tag, uint64_t name_number, Bytes value, Bytes more) {
     const LinkRecordKey key{{first_.subvolume, number}, static_cast<uint8_t>(tag), name_number};
     scratch_.assign(value.begin(), value.end());
@@ -75,7 +80,7 @@ Result<ExternalSorter> join_links(const ExternalSorter& names, const InventoryOp
     const LinkedNameKey key = *overlay<LinkedNameKey>(reader.key());
     if (!group || !group->first().same_inode(key) || group->first().subvolume != key.subvolume) {
       TRY(end_group());
-      if (group && group->first().same_inode(key))
+      if (group && group->first().same_inode(key) && key.number != LinkedNameKey::no_name)
         options.log.warning("a hard link across subvolumes becomes a file of its own",
                             {{"subvolume", subvolumes[key.subvolume].path}, {"inode", key.number}});
       group.emplace(key, links);

@@ -9,8 +9,9 @@ namespace karst::btrfs::build {
 struct LinkedNameKey {
   be64 source, device, inode;
   be32 subvolume;
-  be64 number;
+  be64 number;  // the name's; or no_name, after all names, for what was last said about a name that is gone
 
+  static constexpr uint64_t no_name = ~uint64_t{0};
   bool same_inode(const LinkedNameKey& other) const {
     return source.value() == other.source.value() && device.value() == other.device.value() &&
            inode.value() == other.inode.value();

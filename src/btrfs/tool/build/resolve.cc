@@ -15,6 +15,7 @@ namespace karst::btrfs::build {
 namespace {
 constexpr uint64_t root_number = 256;
 constexpr uint64_t first_index = 2;
+constexpr uint64_t never = ~uint64_t{0};  // a barrier that nothing comes after
 
 // Tokens of stored contents that no inode has in the end go back to the store. Without links, a token has one
 // record, and goes back when that is dropped; with them, it is sorted out when all uses are known.
@@ -77,7 +78,7 @@ class Settler {
         entries_({.memory = options.memory, .directory = options.temporary_directory}),
         totals_({.memory = options.memory / 8, .directory = options.temporary_directory}),
         linked_names_({.memory = options.memory / 4, .directory = options.temporary_directory}) {
-    fold_.on_dropped([this](Bytes token) { return tokens_.dropped(token); });
+    fold_.on_dropped([this](Bytes value) { return dropped(value); });
   }
 
   Result<void> run();
@@ -89,7 +90,8 @@ class Settler {
   Result<bool> enter_directory_of(const KeyView& path);
   Result<void> leave_directory();
   Result<void> emit(const KeyView& path);
-  Result<void> emit_linked(const KeyView& path);
+  Result<void> emit_linked(Bytes value, uint64_t number, std::string_view name);
+  Result<void> dropped(Bytes value);
 
   RawGroups groups_;
   const Placement& placement_;
@@ -138,8 +140,9 @@ Result<void> Settler::one_path() {
   if (subvolume_ != 0) absolute_path_ = join_paths(placement_.path_of(subvolume_), absolute_path_);
 
   // Without a directory, nothing that was said counts: whoever puts a path makes sure of what is above it.
-  fold_.begin(directory_exists_ ? directory_barrier_ : ~uint64_t{0}, absolute_path_);
+  fold_.begin(directory_exists_ ? directory_barrier_ : never, absolute_path_);
   TRY(apply_records());
+  TRY(fold_.end());
   return fold_.exists() ? emit(path) : Result<void>();
 }
 
@@ -147,7 +150,7 @@ Result<void> Settler::apply_records() {
   while (TRY(groups_.next_record())) {
     Bytes value = groups_.value();
     if (kind_of(value) == RecordKind::link_target) {
-      fold_.name_as_link_target();
+      TRY(fold_.name_as_link_target(groups_.sequence()));
       continue;
     }
     if (kind_of(value) == RecordKind::link) {
@@ -223,7 +226,7 @@ Result<void> Settler::emit(const KeyView& path) {
     TRY(directories_.push(scratch_));
   }
   if (has_link_key(value)) {
-    TRY(emit_linked(path));
+    TRY(emit_linked(value, number, path.name()));
   } else {
     ++subvolume.inodes;
     if ((mode_of(value) & mode::type_mask) == mode::regular)
@@ -232,13 +235,20 @@ Result<void> Settler::emit(const KeyView& path) {
   return entries_.add(path.place, value);
 }
 
-Result<void> Settler::emit_linked(const KeyView& path) {
-  const Record record = decode_record(fold_.value(), absolute_path_);
+Result<void> Settler::emit_linked(Bytes value, uint64_t number, std::string_view name) {
+  const Record record = decode_record(value, absolute_path_);
   const LinkedNameKey key{record.link_key->source, record.link_key->device, record.link_key->inode,
-                          static_cast<uint32_t>(subvolume_), record.number};
+                          static_cast<uint32_t>(subvolume_), number};
   encode_record(scratch_, record, "");
-  encode_linked_name(linked_, {record.directory, record.index}, path.name(), scratch_);
+  encode_linked_name(linked_, {record.directory, record.index}, name, scratch_);
   return linked_names_.add(bytes_of(key), linked_);
+}
+
+// The contents may go; what was last said about an inode counts for its other names.
+Result<void> Settler::dropped(Bytes value) {
+  if (content_of(value) == ContentKind::stored)
+    TRY(tokens_.dropped(decode_record(value, absolute_path_).content_bytes));
+  return has_link_key(value) ? emit_linked(value, LinkedNameKey::no_name, "") : Result<void>();
 }
 
 Result<Settled> Settler::take() {

@@ -76,7 +76,7 @@ Result<void> LinkPass::target_of(const Record& request) {
   }
   if (!fold_.exists()) return fail(request, "is not there");
   if (fold_.is_directory()) return fail(request, "is a directory");
-  fold_.name_as_link_target();
+  TRY(fold_.name_as_link_target(groups_.sequence()));
   // Without a path to be the tail of, the origin's is kept whole, as the other name needs it.
   encode_record(scratch_, decode_record(fold_.value(), path_), "");
   return found_.add(request.target, scratch_);
