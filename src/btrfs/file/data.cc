@@ -65,18 +65,27 @@ Result<size_t> DataReader::read_all(const Tree& tree, const Attributes& file, ui
   return total;
 }
 
+namespace {
+
+void add_failure(std::vector<DataReader::Failure>& failures, DataReader::Failure failure) {
+  if (!failures.empty()) {
+    DataReader::Failure& last = failures.back();
+    if (last.offset + last.length == failure.offset && &last.error.kind() == &failure.error.kind() &&
+        last.unverified == failure.unverified) {
+      last.length += failure.length;
+      return;
+    }
+  }
+  failures.push_back(std::move(failure));
+}
+
+}  // namespace
+
 // Records a range that cannot be read, or gives the error up.
 Result<void> DataReader::fail(const Job& job, uint64_t offset, MutableBytes destination, Error error) {
   if (!job.failures) return error;
   zero(destination);
-  if (!job.failures->empty()) {
-    Failure& last = job.failures->back();
-    if (last.offset + last.length == offset && &last.error.kind() == &error.kind()) {
-      last.length += destination.size();
-      return {};
-    }
-  }
-  job.failures->push_back({offset, destination.size(), std::move(error)});
+  add_failure(*job.failures, {offset, destination.size(), std::move(error)});
   return {};
 }
 
@@ -109,6 +118,8 @@ Result<void> DataReader::plan(const Job& job, const FileRange& range, uint64_t f
     zero(destination);
     return {};
   }
+  if (range.kind == RangeKind::lost)
+    return Error(karst::err::corrupt, "what the file has here is not known: its extent items are lost");
   if (range.kind == RangeKind::inline_data) return read_inline(range, from, destination);
   if (range.compression == Compression::none) return plan_plain(job, range, from, destination);
   return plan_compressed(job, range, from, destination);
@@ -234,12 +245,36 @@ Result<void> DataReader::flush(const Job& job) {
   return {};
 }
 
+Result<void> DataReader::find_checksums(const Job& job, const Piece& piece) {
+  auto found = checksums_.find(piece.logical, piece.raw.size(), sums_);
+  if (found || !give_unverified_ || !job.failures) return found;
+  // Without a checksum tree all of them are missing.
+  const size_t sectors = piece.raw.size() / fs_.geometry().sectorsize;
+  sums_.sums.assign(sectors * fs_.geometry().checksum_size, std::byte{});
+  sums_.present.assign(sectors, false);
+  sums_.complete = false;
+  return {};
+}
+
+// A sector of which no copy is good, as the first copy that can be read has it.
+Result<void> DataReader::take_unverified(const Job& job, const Piece& piece, uint32_t sector) {
+  if (!give_unverified_ || !job.failures)
+    return Error(karst::err::checksum, "unverified data was not asked for");
+  const uint32_t size = fs_.geometry().sectorsize;
+  const auto address = Logical(piece.logical + uint64_t{sector} * size);
+  const int copies = TRY(fs_.volume().copies(address));
+  Result<void> read = Error(karst::err::io, "no copy");
+  for (int copy = 0; copy < copies && !read; ++copy)
+    read = fs_.volume().read_copy(address, piece.raw.subspan(size_t{sector} * size, size), copy);
+  return read;
+}
+
 Result<void> DataReader::finish(const Job& job, Piece& piece) {
   const Geometry& geometry = fs_.geometry();
   const auto& outcome = *requests_[piece.request].outcome;
   const bool checked = has_checksums(job.file);
   std::vector<uint32_t> bad;
-  if (checked) TRY(checksums_.find(piece.logical, piece.raw.size(), sums_));
+  if (checked) TRY(find_checksums(job, piece));
   if (!outcome) {
     for (uint32_t i = 0; i < piece.raw.size() / geometry.sectorsize; ++i) bad.push_back(i);
   } else if (checked) {
@@ -256,6 +291,12 @@ Result<void> DataReader::finish(const Job& job, Piece& piece) {
                  .at("file offset", piece.file_offset);
     auto repaired = repair(job, piece, sector, std::move(reason));
     if (repaired) continue;
+    const bool given = take_unverified(job, piece, sector).has_value();
+    if (compressed && given) {
+      add_failure(*job.failures,
+                  {piece.file_offset, piece.destination.size(), std::move(repaired).error(), true});
+      continue;
+    }
     if (compressed) return repaired;
     // Only what lies in this sector is lost.
     uint64_t within = piece.logical - (piece.range.disk_bytenr + piece.range.extent_offset) +
@@ -267,6 +308,10 @@ Result<void> DataReader::finish(const Job& job, Piece& piece) {
     size_t to = std::min<size_t>(static_cast<size_t>(skew + static_cast<int64_t>(geometry.sectorsize)),
                                  piece.destination.size());
     if (from >= to) continue;
+    if (given) {
+      add_failure(*job.failures, {piece.file_offset + from, to - from, std::move(repaired).error(), true});
+      continue;
+    }
     if (!piece.direct)
       std::fill_n(piece.raw.begin() + sector * geometry.sectorsize, geometry.sectorsize, std::byte{});
     TRY(fail(job, piece.file_offset + from, piece.destination.subspan(from, to - from),

@@ -45,7 +45,12 @@ class DataReader {
     uint64_t offset;
     uint64_t length;
     Error error;
+    bool unverified = false;  // the bytes were given all the same (give_unverified)
   };
+
+  // For read_salvaging(): sectors of which no copy matches its checksum, or that should have one and do not,
+  // are given as some copy has them.
+  void give_unverified(bool on) { give_unverified_ = on; }
 
   // Fills `destination` from `offset`, up to the end of the file: the number of bytes. An error if any byte
   // of them has no good copy. Bytes of `destination` past the end of the file may be overwritten.
@@ -98,12 +103,15 @@ class DataReader {
   Result<void> deliver_compressed(const Job& job, Piece& piece);
   Result<void> read_inline(const FileRange& range, uint64_t from, MutableBytes destination);
   Result<void> fail(const Job& job, uint64_t offset, MutableBytes destination, Error error);
+  Result<void> find_checksums(const Job& job, const Piece& piece);
+  Result<void> take_unverified(const Job& job, const Piece& piece, uint32_t sector);
   bool copy_cached(const Job& job, const FileRange& range, uint64_t from, MutableBytes destination);
   Result<MutableBytes> take_scratch(const Job& job, uint64_t length);
   void bind(const Tree& tree);
 
   const Filesystem& fs_;
   DataCache& shared_;
+  bool give_unverified_ = false;
   std::optional<Tree> tree_;
   Cursor cursor_;
   ChecksumReader checksums_;

@@ -51,6 +51,9 @@ Result<std::optional<FileRange>> ExtentWalker::from(uint64_t start) {
   if (range.length == 0) {
     range = {.offset = start};
     range.length = (at_extent() ? std::min<uint64_t>(cursor_->key().offset, size_) : size_) - start;
+    if (range.length > 0 && cursor_->is_lost({inode_, ItemType::extent_data, start},
+                                             {inode_, ItemType::extent_data, start + range.length - 1}))
+      range.kind = RangeKind::lost;
   }
   position_ = range.end();
   return range;

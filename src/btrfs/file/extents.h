@@ -8,7 +8,8 @@
 
 namespace karst::btrfs {
 
-enum class RangeKind : uint8_t { hole, inline_data, data, prealloc };
+// `lost`: the items that would say are in blocks that could not be read (tolerant trees only).
+enum class RangeKind : uint8_t { hole, inline_data, data, prealloc, lost };
 
 // A range of a file. `length` is cut at the end of the file; ranges follow each other without gaps.
 struct FileRange {

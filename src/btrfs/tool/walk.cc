@@ -1,5 +1,6 @@
 #include "btrfs/tool/walk.h"
 
+#include "btrfs/file/lost_inode.h"
 #include "btrfs/file/names.h"
 
 namespace karst::btrfs {
@@ -82,12 +83,7 @@ Result<std::optional<WalkEntry>> Walker::advance() {
   path_ += entry->name;
   WalkEntry found{
       path_, std::string_view(path_).substr(name_at), entry->target, directory, {}, entry->is_subvolume};
-  if (found.id.is_empty_subvolume())
-    found.attributes = TRY(empty_subvolume_attributes(inodes_, directory.inode));
-  else if (found.id.subvolume == directory.subvolume)
-    found.attributes = TRY(read_attributes(inodes_, found.id.inode));
-  else
-    found.attributes = TRY(attributes_of(fs_, found.id, directory));
+  TRY(find_attributes(found, entry->type));
 
   bool enterable = found.attributes.is_directory() && !found.id.is_empty_subvolume() && options_.recurse &&
                    (!found.is_subvolume || options_.cross_subvolumes);
@@ -95,6 +91,19 @@ Result<std::optional<WalkEntry>> Walker::advance() {
   TRY(may_enter(found, entry->index));
   pending_ = Frame{found.id, 0, path_.size()};
   return std::optional(found);
+}
+
+Result<void> Walker::find_attributes(WalkEntry& entry, FileType type) {
+  if (entry.id.is_empty_subvolume()) {
+    entry.attributes = TRY(empty_subvolume_attributes(inodes_, entry.parent.inode));
+  } else if (entry.id.subvolume == entry.parent.subvolume) {
+    entry.attributes = TRY(attributes_or_rest(inodes_, entry.id.inode, type, entry.attributes_lost));
+  } else {
+    Cursor cursor(TRY(fs_.tree(entry.id.subvolume)));
+    entry.attributes =
+        TRY(attributes_or_rest(cursor, entry.id.inode, FileType::directory, entry.attributes_lost));
+  }
+  return {};
 }
 
 Result<void> Walker::may_enter(const WalkEntry& entry, uint64_t index) {
@@ -116,6 +125,8 @@ Result<void> Walker::may_enter(const WalkEntry& entry, uint64_t index) {
     return {};
   }));
   if (links == 1 && ours && own_index == index) return {};
+  if (links == 0 && links_are_lost(inodes_, entry.id.inode) && other_indexes_.insert(entry.id).second)
+    return {};
   if (links == 1 && ours) {
     // Under another index than it says: once, and only if nothing leads to it under its own.
     bool there = TRY(inodes_.find({entry.parent.inode, ItemType::dir_index, own_index})) &&

@@ -6,6 +6,7 @@
 //   - a directory is entered only if it names the one it was found in as its only parent, under that name and
 //     index; where only the index differs and nothing is at the right one, once
 //   - the start and the roots of subvolumes, which were entered for another reason, are not entered so
+//   - in a tolerant tree, a directory whose names are lost is entered once
 #pragma once
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ struct WalkEntry {
   InodeId parent;
   Attributes attributes;
   bool is_subvolume = false;
+  bool attributes_lost = false;  // tolerant trees only: they are what the inode's other items tell
 };
 
 struct WalkOptions {
@@ -41,6 +43,8 @@ class Walker {
   // The next entry, the start first; nullopt at the end. An error names the path it concerns; the walk can go
   // on after it with next(), without that entry (or the rest of that directory).
   Result<std::optional<WalkEntry>> next();
+  // The path of what next() gave last, or of what its error concerns.
+  const std::string& path() const { return path_; }
   // Does not enter the directory given last.
   void skip() { pending_.reset(); }
 
@@ -52,6 +56,7 @@ class Walker {
   };
   Result<std::optional<WalkEntry>> advance();
   Result<void> enter(const Frame& frame);
+  Result<void> find_attributes(WalkEntry& entry, FileType type);
   Result<void> may_enter(const WalkEntry& entry, uint64_t index);
   void leave();
 
@@ -68,7 +73,7 @@ class Walker {
   Cursor inodes_;
   std::unordered_set<uint64_t> subvolumes_;    // entered so far
   std::unordered_set<InodeId> entry_points_;   // the start, and the roots of those subvolumes
-  std::unordered_set<InodeId> other_indexes_;  // directories entered although their index is another
+  std::unordered_set<InodeId> other_indexes_;  // directories entered although their index is another, or lost
 };
 
 }  // namespace karst::btrfs

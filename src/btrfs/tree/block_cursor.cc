@@ -15,26 +15,88 @@ BlockPointer BlockCursor::child_pointer(const TreeBlock& node, uint32_t slot) co
           root_.root, pointer.key.key()};
 }
 
-// Fills path_[level] … path_[0], starting from path_[level + 1]'s slot, or from the root.
-Result<void> BlockCursor::descend(uint8_t level, const Key* key, bool to_last) {
+// The keys that the block at path_[level] is there for, as its ancestors have them.
+Key BlockCursor::first_key_of(uint8_t level) const {
+  return level == root_.level ? Key::min() : path_[level + 1].block->key(path_[level + 1].slot);
+}
+
+Key BlockCursor::last_key_of(uint8_t level) const {
+  Key last = Key::max();
+  for (int above = level + 1; above <= root_.level; ++above) {
+    const Step& step = path_[above];
+    if (step.slot + 1 < step.block->nritems())
+      last = std::min(last, step.block->key(step.slot + 1).predecessor());
+  }
+  return last;
+}
+
+void BlockCursor::note_lost(uint8_t level, const Error& reason) {
+  const Key first = first_key_of(level), last = last_key_of(level);
+  if (first > last) return;  // its keys are those of its neighbours
+  const uint64_t bytenr = level == root_.level
+                              ? raw(root_.address)
+                              : path_[level + 1].block->key_ptr(path_[level + 1].slot).blockptr.value();
+  damage_->add(root_.root, first, last, bytenr, level, reason);
+}
+
+// Reads the block at path_[level], which its parent's slot refers to.
+Result<void> BlockCursor::load(uint8_t level) {
+  Step& step = path_[level];
+  if (level == root_.level) {
+    step.block = TRY(blocks_->read(root_));
+  } else {
+    if (damage_ && first_key_of(level) > last_key_of(level))
+      return Error(err::tree_order, "child lies outside the keys of its parent")
+          .at("block", path_[level + 1].block->bytenr());
+    step.block = TRY(blocks_->read(child_pointer(*path_[level + 1].block, path_[level + 1].slot)));
+  }
+  if (level > 0 && step.block->nritems() == 0)
+    return Error(err::node_structure, "node without children").at("block", step.block->bytenr());
+  return {};
+}
+
+// Fills path_[level] … path_[0], starting from path_[level + 1]'s slot, or from the root: at `key`, or at the
+// end that the walk comes to first. False: nothing readable is left in that direction.
+Result<bool> BlockCursor::descend(uint8_t level, const Key* key, bool forward) {
   path_[0].block.reset();  // a failed descent leaves no leaf behind to be trusted
   for (int at = level; at >= 0; --at) {
+    const auto here = static_cast<uint8_t>(at);
+    auto loaded = load(here);
+    if (!loaded) {
+      if (!damage_) return std::move(loaded).error();
+      note_lost(here, loaded.error());
+      path_[0].block.reset();
+      auto turn = step_up(here, forward);
+      if (!turn) return false;
+      at = *turn;  // the loop goes on below it
+      key = nullptr;
+      continue;
+    }
     Step& step = path_[at];
-    step.block = at == root_.level
-                     ? TRY(blocks_->read(root_))
-                     : TRY(blocks_->read(child_pointer(*path_[at + 1].block, path_[at + 1].slot)));
     const TreeBlock& block = *step.block;
-    if (at > 0 && block.nritems() == 0)
-      return Error(err::node_structure, "node without children").at("block", block.bytenr());
-    if (to_last)
-      step.slot = block.nritems() == 0 ? 0 : block.nritems() - 1;
-    else if (!key)
-      step.slot = 0;
-    else
+    if (key)
       step.slot = at > 0 ? block.child_slot(*key) : block.lower_bound(*key);
+    else
+      step.slot = forward || block.nritems() == 0 ? 0 : block.nritems() - 1;
     if (at == 1 && readahead_) announce(block, step.slot);
   }
-  return {};
+  return true;
+}
+
+// The nearest node above `level` that has a further child in that direction, moved to it.
+std::optional<uint8_t> BlockCursor::step_up(uint8_t level, bool forward) {
+  for (++level; level <= root_.level; ++level) {
+    Step& step = path_[level];
+    if (forward && step.slot + 1 < step.block->nritems()) {
+      ++step.slot;
+      return level;
+    }
+    if (!forward && step.slot > 0) {
+      --step.slot;
+      return level;
+    }
+  }
+  return std::nullopt;
 }
 
 void BlockCursor::announce(const TreeBlock& parent, uint32_t slot) {
@@ -64,7 +126,7 @@ Result<bool> BlockCursor::seek(const Key& key) {
     return settle();
   }
   valid_ = false;
-  TRY(descend(root_.level, &key, false));
+  if (!TRY(descend(root_.level, &key, true))) return false;
   if (settle()) return true;
   return step_leaf(true);
 }
@@ -72,7 +134,7 @@ Result<bool> BlockCursor::seek(const Key& key) {
 Result<bool> BlockCursor::seek_back(const Key& key) {
   if (TRY(seek(key)) && key_ == key) return true;
   if (!valid_) {
-    TRY(descend(root_.level, nullptr, true));
+    if (!TRY(descend(root_.level, nullptr, false))) return false;
     return settle();
   }
   return previous();
@@ -96,37 +158,33 @@ Result<bool> BlockCursor::previous() {
   return step_leaf(false);
 }
 
+Result<void> BlockCursor::check_leaf_order(const std::optional<Key>& edge, bool forward) {
+  if (path_[0].block->nritems() == 0)
+    return Error(err::tree_order, "empty leaf inside a tree").at("block", path_[0].block->bytenr());
+  const Key found = path_[0].block->key(path_[0].slot);
+  if (!edge || (forward ? found > *edge : found < *edge)) return {};
+  return Error(err::tree_order, "keys of neighbouring leaves are out of order")
+      .expected(fmt::format("{} {}", forward ? "above" : "below", *edge), found)
+      .at("tree", root_name(root_.root))
+      .at("block", path_[0].block->bytenr());
+}
+
 // From the end (or start) of the leaf to the neighbouring one.
 Result<bool> BlockCursor::step_leaf(bool forward) {
   const TreeBlock& leaf = *path_[0].block;
   std::optional<Key> edge;
   if (leaf.nritems() > 0) edge = forward ? leaf.key(leaf.nritems() - 1) : leaf.key(0);
   valid_ = false;
-  uint8_t level = 1;
-  for (;; ++level) {
-    if (level > root_.level) return false;
-    Step& step = path_[level];
-    if (forward && step.slot + 1 < step.block->nritems()) {
-      ++step.slot;
-      break;
-    }
-    if (!forward && step.slot > 0) {
-      --step.slot;
-      break;
-    }
+  for (;;) {
+    auto turn = step_up(0, forward);
+    if (!turn) return false;
+    if (*turn == 1 && readahead_ && forward) announce(*path_[1].block, path_[1].slot);
+    if (!TRY(descend(static_cast<uint8_t>(*turn - 1), nullptr, forward))) return false;
+    auto ordered = check_leaf_order(edge, forward);
+    if (ordered) return settle();
+    if (!damage_) return std::move(ordered).error();
+    note_lost(0, ordered.error());
   }
-  if (level == 1 && readahead_ && forward) announce(*path_[1].block, path_[1].slot);
-  TRY(descend(static_cast<uint8_t>(level - 1), nullptr, !forward));
-  if (!settle())
-    return Error(err::tree_order, "empty leaf inside a tree").at("block", path_[0].block->bytenr());
-  if (edge && (forward ? key_ <= *edge : key_ >= *edge)) {
-    valid_ = false;
-    return Error(err::tree_order, "keys of neighbouring leaves are out of order")
-        .expected(fmt::format("{} {}", forward ? "above" : "below", *edge), key_)
-        .at("tree", root_name(root_.root))
-        .at("block", path_[0].block->bytenr());
-  }
-  return true;
 }
 
 }  // namespace karst::btrfs

@@ -3,10 +3,15 @@
 // Moving to another leaf goes through the parent nodes, and checks that keys only ever grow: so a tree whose
 // nodes refer to each other in a loop, or to one child twice, ends in an error after a bounded number of
 // steps. A cursor pins the blocks of its path. Not thread-safe; make one per thread.
+//
+// With a Damage it is tolerant: a block that cannot be read, or whose keys are not where its parent has them,
+// is noted there and passed over in the direction of the walk. No block is then visited for more than one
+// range of keys, so hostile pointers cannot multiply the walk.
 #pragma once
 #include <array>
 
 #include "btrfs/tree/block_reader.h"
+#include "btrfs/tree/damage.h"
 
 namespace karst::btrfs {
 
@@ -17,7 +22,8 @@ extern const ErrorKind tree_order;  // blocks of a tree whose keys contradict ea
 class BlockCursor {
  public:
   BlockCursor() = default;
-  BlockCursor(BlockReader& blocks, const BlockPointer& root) : blocks_(&blocks), root_(root) {}
+  BlockCursor(BlockReader& blocks, const BlockPointer& root, Damage* damage = nullptr)
+      : blocks_(&blocks), root_(root), damage_(damage) {}
 
   // Announces the leaves to come to the devices while moving forward.
   void set_readahead(bool on) { readahead_ = on; }
@@ -36,13 +42,25 @@ class BlockCursor {
   const TreeBlock& leaf() const { return *path_[0].block; }
   uint32_t slot() const { return path_[0].slot; }
 
+  // Whether anything of these keys was lost; false for a tree that is not tolerant. What a cursor has passed
+  // over, it has noted before.
+  bool is_lost(const Key& first, const Key& last) const {
+    return damage_ && damage_->touches(root_.root, first, last);
+  }
+
  private:
   struct Step {
     BlockRef block;
     uint32_t slot = 0;
   };
-  Result<void> descend(uint8_t level, const Key* key, bool to_last);
+  Result<bool> descend(uint8_t level, const Key* key, bool forward);
+  Result<void> load(uint8_t level);
   Result<bool> step_leaf(bool forward);
+  std::optional<uint8_t> step_up(uint8_t level, bool forward);
+  Result<void> check_leaf_order(const std::optional<Key>& edge, bool forward);
+  Key last_key_of(uint8_t level) const;
+  Key first_key_of(uint8_t level) const;
+  void note_lost(uint8_t level, const Error& reason);
   bool leaf_covers(const Key& key) const;
   void announce(const TreeBlock& parent, uint32_t slot);
   bool settle();
@@ -50,6 +68,7 @@ class BlockCursor {
 
   BlockReader* blocks_ = nullptr;
   BlockPointer root_;
+  Damage* damage_ = nullptr;
   std::array<Step, max_level> path_;  // [0] is the leaf
   Key key_;
   bool valid_ = false;

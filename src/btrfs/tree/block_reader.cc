@@ -4,16 +4,41 @@ namespace karst::btrfs {
 
 BlockRef::BlockRef(cache::FolioRef folio) : folio_(std::move(folio)), view_(folio_.bytes()) {}
 
-BlockReader::BlockReader(const Volume& volume, cache::Cache& cache)
-    : volume_(volume), cache_(cache), object_(cache.new_object()) {}
+BlockReader::BlockReader(const Volume& volume, cache::Cache& cache, BlockTolerance tolerance)
+    : volume_(volume), cache_(cache), tolerance_(tolerance), object_(cache.new_object()) {}
 
 BlockReader::~BlockReader() { cache_.remove_object(object_); }
+
+// What a block that is in the cache has to be.
+BlockExpectation BlockReader::expectation_of(const BlockPointer& pointer) const {
+  BlockExpectation expected = pointer.expectation();
+  if (tolerance_.generation) expected.generation.reset();
+  return expected;
+}
+
+// A second round over the copies, for the first that is good enough.
+Result<void> BlockReader::read_tolerantly(const BlockPointer& pointer, MutableBytes bytes,
+                                          Error reason) const {
+  const bool stale = tolerance_.generation && reason.is(err::block_generation);
+  const bool unverified = tolerance_.checksum && reason.is(err::block_checksum);
+  if (!stale && !unverified) return reason;
+  const BlockExpectation expected = expectation_of(pointer);
+  auto read = volume_.read_verified(pointer.address, bytes, [&]() -> Result<void> {
+    if (!tolerance_.checksum) TRY(check_block_checksum(bytes, geometry()));
+    TRY(check_block_identity(TreeBlock(bytes), geometry(), expected));
+    return check_block_structure(TreeBlock(bytes), geometry());
+  });
+  if (!read) return reason;
+  volume_.log().warning("a tree block is used although it is not the one that was written last",
+                        {{"tree", root_name(pointer.root)}, {"block", pointer.address}}, &reason);
+  return {};
+}
 
 Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
   const cache::FolioKey key{object_, raw(pointer.address)};
   if (cache::FolioRef hit = cache_.find(key)) {
     BlockRef block(std::move(hit));
-    TRY(check_block_identity(*block, geometry(), pointer.expectation()));
+    TRY(check_block_identity(*block, geometry(), expectation_of(pointer)));
     return block;
   }
   if (raw(pointer.address) % geometry().sectorsize != 0)
@@ -21,8 +46,10 @@ Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
         .at("tree", root_name(pointer.root))
         .at("block", pointer.address);
   auto fill = [&](MutableBytes bytes) -> Result<void> {
-    return volume_.read_verified(pointer.address, bytes,
-                                 [&] { return verify_block(bytes, geometry(), pointer.expectation()); });
+    auto read = volume_.read_verified(pointer.address, bytes,
+                                      [&] { return verify_block(bytes, geometry(), pointer.expectation()); });
+    if (read) return {};
+    return read_tolerantly(pointer, bytes, std::move(read).error());
   };
   auto filled = cache_.get(key, geometry().nodesize, cache::Residence::always_mapped, fill);
   if (!filled)
@@ -30,7 +57,7 @@ Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
         fmt::format("reading a block of tree {}", root_name(pointer.root)));
   BlockRef block(std::move(*filled));
   // Another thread may have filled it for another pointer.
-  TRY(check_block_identity(*block, geometry(), pointer.expectation()));
+  TRY(check_block_identity(*block, geometry(), expectation_of(pointer)));
   return block;
 }
 

@@ -38,9 +38,16 @@ class BlockRef {
   TreeBlock view_;
 };
 
+// What is let pass of a block of which no copy is as its referrer says, for tools that recover what they can.
+// Its structure is checked all the same.
+struct BlockTolerance {
+  bool generation = false;  // of another transaction: contents older or newer than the rest
+  bool checksum = false;
+};
+
 class BlockReader {
  public:
-  BlockReader(const Volume& volume, cache::Cache& cache);
+  BlockReader(const Volume& volume, cache::Cache& cache, BlockTolerance tolerance = {});
   ~BlockReader();
   BlockReader(const BlockReader&) = delete;
   BlockReader& operator=(const BlockReader&) = delete;
@@ -53,8 +60,12 @@ class BlockReader {
   const Geometry& geometry() const { return volume_.geometry(); }
 
  private:
+  BlockExpectation expectation_of(const BlockPointer& pointer) const;
+  Result<void> read_tolerantly(const BlockPointer& pointer, MutableBytes bytes, Error reason) const;
+
   const Volume& volume_;
   cache::Cache& cache_;
+  const BlockTolerance tolerance_;
   const cache::ObjectId object_;  // the metadata address space; index: logical address
 };
 

@@ -21,15 +21,18 @@ Result<void> check_levels(const RootBackup& backup, int number) {
 
 }  // namespace
 
-Filesystem::Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache)
-    : cache_(cache), volume_(std::move(volume)), blocks_(*volume_, cache) {}
+Filesystem::Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache, FilesystemParts parts)
+    : cache_(cache),
+      volume_(std::move(volume)),
+      parts_(std::move(parts)),
+      blocks_(*volume_, cache, parts_.tolerance) {}
 Filesystem::~Filesystem() = default;
 
 Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr<block::Device>> devices,
                                                      const OpenOptions& options, cache::Cache& cache,
                                                      const Logger& log) {
   auto volume = TRY(Volume::open(std::move(devices), options.volume, log));
-  std::unique_ptr<Filesystem> fs(new Filesystem(std::move(volume), cache));
+  std::unique_ptr<Filesystem> fs(new Filesystem(std::move(volume), cache, {}));
   const Superblock& super = fs->super();
   BlockPointer chunk_root{Logical(super.chunk_root.value()),
                           super.chunk_root_generation,
@@ -53,12 +56,21 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr
                   {}};
     root = {
         Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
-    fs->from_backup_ = true;
+    fs->with_log_ = false;
   }
   TRY(fs->load_chunks(chunk_root).context([] { return "loading the chunk tree"; }));
   fs->chunk_tree_ = fs->tree_at(id::chunk_tree, chunk_root);
   fs->root_tree_ = fs->tree_at(id::root_tree, root);
   TRY(fs->blocks_.read(root).context([] { return "reading the root of the root tree"; }));
+  return fs;
+}
+
+std::unique_ptr<Filesystem> Filesystem::assemble(std::unique_ptr<Volume> volume, FilesystemParts parts,
+                                                 cache::Cache& cache) {
+  std::unique_ptr<Filesystem> fs(new Filesystem(std::move(volume), cache, std::move(parts)));
+  fs->with_log_ = fs->parts_.with_log;
+  fs->chunk_tree_ = fs->tree_at(id::chunk_tree, fs->parts_.chunk_root);
+  fs->root_tree_ = fs->tree_at(id::root_tree, fs->parts_.root);
   return fs;
 }
 
@@ -78,7 +90,7 @@ Result<void> Filesystem::load_chunks(const BlockPointer& chunk_root) {
 
 Tree Filesystem::tree_at(uint64_t id, const BlockPointer& root) const {
   auto overlay = overlays_.find(id);
-  return {&blocks_, id, root, overlay == overlays_.end() ? nullptr : overlay->second.get()};
+  return {&blocks_, id, root, overlay == overlays_.end() ? nullptr : overlay->second.get(), parts_.damage};
 }
 
 Tree Filesystem::tree_of(const Root& root) const {
@@ -101,6 +113,7 @@ Root root_from_item(const Key& key, Bytes item) {
 }
 
 Result<Root> Filesystem::root(uint64_t id) const {
+  if (auto given = parts_.roots.find(id); given != parts_.roots.end()) return given->second;
   Cursor cursor(root_tree_);
   if (!TRY(cursor.seek_back({id, ItemType::root_item, ~0ull})) || cursor.key().objectid != id ||
       cursor.key().type != ItemType::root_item)
@@ -123,7 +136,7 @@ Result<Tree> Filesystem::tree(uint64_t id) const {
 
 std::optional<Tree> Filesystem::log_root_tree() const {
   const Superblock& super = this->super();
-  if (super.log_root == 0 || from_backup_) return std::nullopt;
+  if (super.log_root == 0 || !with_log_) return std::nullopt;
   return tree_at(
       id::tree_log,
       {Logical(super.log_root.value()), super.generation + 1, super.log_root_level, id::tree_log, {}});

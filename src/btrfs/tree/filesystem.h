@@ -4,6 +4,7 @@
 // found by looking them up in the root tree, not through fixed pointers (BT-051), and remembered.
 // Thread-safe after opening.
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -34,11 +35,23 @@ struct Root {
   RootItem item{};          // fields an old kernel did not write are zero
 };
 
+// What a file system is put together from when its own pointers cannot be trusted (tool/restore).
+struct FilesystemParts {
+  BlockPointer chunk_root, root;
+  std::map<uint64_t, Root> roots;  // used instead of what the root tree has
+  bool with_log = false;           // whether the superblock's log belongs to these roots
+  Damage* damage = nullptr;        // makes all trees tolerant; outlives the file system
+  BlockTolerance tolerance;
+};
+
 class Filesystem {
  public:
   static Result<std::unique_ptr<Filesystem>> open(std::vector<std::unique_ptr<block::Device>> devices,
                                                   const OpenOptions& options, cache::Cache& cache,
                                                   const Logger& log);
+  // Reads nothing. The volume's chunk map is as the caller has filled it.
+  static std::unique_ptr<Filesystem> assemble(std::unique_ptr<Volume> volume, FilesystemParts parts,
+                                              cache::Cache& cache);
   ~Filesystem();
   Filesystem(const Filesystem&) = delete;
   Filesystem& operator=(const Filesystem&) = delete;
@@ -54,6 +67,10 @@ class Filesystem {
 
   Tree root_tree() const { return root_tree_; }
   Tree chunk_tree() const { return chunk_tree_; }
+  // What could not be read so far, if the trees are tolerant.
+  Damage* damage() const { return parts_.damage; }
+  // Roots that are used instead of what the root tree has.
+  const std::map<uint64_t, Root>& given_roots() const { return parts_.roots; }
   // Any tree of the root tree by id; no_tree if there is none.
   Result<Tree> tree(uint64_t id) const;
   // The newest root item of that id.
@@ -69,14 +86,15 @@ class Filesystem {
   void install_overlay(uint64_t tree_id, std::unique_ptr<ItemOverlay> overlay);
 
  private:
-  Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache);
+  Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache, FilesystemParts parts);
   Result<void> load_chunks(const BlockPointer& chunk_root);
 
   cache::Cache& cache_;
   std::unique_ptr<Volume> volume_;
+  const FilesystemParts parts_;
   mutable BlockReader blocks_;
   Tree root_tree_, chunk_tree_;
-  bool from_backup_ = false;
+  bool with_log_ = true;
   std::vector<DevItem> missing_;
   std::unordered_map<uint64_t, std::unique_ptr<ItemOverlay>> overlays_;
   mutable Mutex trees_mu_{trees_lock};

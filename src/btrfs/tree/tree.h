@@ -20,13 +20,14 @@ struct Tree {
   uint64_t id = 0;
   BlockPointer root;
   const ItemOverlay* overlay = nullptr;
+  Damage* damage = nullptr;  // what cannot be read is passed over and noted here
 };
 
 // Walks the items of a tree in key order. Not thread-safe; make one per thread.
 class Cursor {
  public:
   Cursor() = default;
-  explicit Cursor(const Tree& tree) : base_(*tree.blocks, tree.root), overlay_(tree.overlay) {}
+  explicit Cursor(const Tree& tree) : base_(*tree.blocks, tree.root, tree.damage), overlay_(tree.overlay) {}
 
   void set_readahead(bool on) { base_.set_readahead(on); }
 
@@ -44,6 +45,8 @@ class Cursor {
   // While valid. The data lives until the cursor moves.
   const Key& key() const { return from_overlay_ ? layer_->first : base_.key(); }
   Bytes data() const { return from_overlay_ ? Bytes(*layer_->second) : base_.data(); }
+  // Whether anything of these keys was lost: then that a cursor found nothing there means nothing.
+  bool is_lost(const Key& first, const Key& last) const { return base_.is_lost(first, last); }
   // The item as a struct, or nullptr if it is too short.
   template <Overlay T>
   const T* as() const {

@@ -1,5 +1,7 @@
 #include "btrfs/volume/volume.h"
 
+#include <cstring>
+
 #include "btrfs/format/check.h"
 #include "btrfs/volume/parity.h"
 
@@ -18,7 +20,7 @@ struct FoundSuper {
 };
 
 // `super` has what was read also where that is not valid.
-Result<void> read_superblock(block::Device& device, int mirror, Superblock& super) {
+Result<void> read_superblock(block::Device& device, int mirror, Superblock& super, bool any_checksum) {
   uint64_t offset = superblock_mirror_offset(mirror);
   if (offset > device.size() || device.size() - offset < superblock_size)
     return Error(err::super_magic, "device is too small for this superblock copy")
@@ -27,22 +29,29 @@ Result<void> read_superblock(block::Device& device, int mirror, Superblock& supe
   MutableBytes bytes{reinterpret_cast<std::byte*>(&super), sizeof super};
   TRY(device.read(offset, bytes));
   auto checked = check_superblock(super, offset);
+  if (!checked && any_checksum && checked.error().is(err::super_checksum)) {
+    const ChecksumType type = TRY(checksum_type_of(super.csum_type));
+    const Checksum sum = compute_checksum(type, Bytes(bytes).subspan(checksum_field_size));
+    std::memcpy(super.checksum, sum.bytes.data(), sizeof super.checksum);
+    checked = check_superblock(super, offset);
+  }
   if (!checked) return std::move(checked).error().at("device", device.name()).at("superblock", mirror);
   return {};
 }
 
 // The copy asked for, or the first good one; the first copy's error if none is good.
-Result<FoundSuper> find_superblock(block::Device& device, std::optional<int> mirror, const Logger& log) {
+Result<FoundSuper> find_superblock(block::Device& device, std::optional<int> mirror, const Logger& log,
+                                   bool any_checksum = false) {
   FoundSuper found{};
   if (mirror) {
     found.mirror = *mirror;
-    TRY(read_superblock(device, *mirror, found.super));
+    TRY(read_superblock(device, *mirror, found.super, any_checksum));
     return found;
   }
   std::optional<Error> first_error;
   for (int candidate = 0; candidate < superblock_mirrors; ++candidate) {
     found.mirror = candidate;
-    auto read = read_superblock(device, candidate, found.super);
+    auto read = read_superblock(device, candidate, found.super, any_checksum);
     if (read) {
       if (first_error)
         log.warning("using another copy of the superblock", {{"superblock", candidate}}, &*first_error);
@@ -68,7 +77,15 @@ Result<std::unique_ptr<Volume>> Volume::open(std::vector<std::unique_ptr<block::
   std::unique_ptr<Volume> volume(new Volume(log));
   volume->devices_ = std::move(devices);
   for (auto& device : volume->devices_) {
-    auto found = TRY(find_superblock(*device, options.super_mirror, log));
+    auto searched = find_superblock(*device, options.super_mirror, log);
+    if (!searched && options.any_super_checksum)
+      searched = find_superblock(*device, options.super_mirror, log, true);
+    if (!searched && options.skip_bad_devices && volume->devices_.size() > 1) {
+      log.warning("a device is left out: it has no good superblock", {{"device", device->name()}},
+                  &searched.error());
+      continue;
+    }
+    const FoundSuper found = TRY(std::move(searched));
     const DevItem& item = found.super.dev_item;
     for (const MemberDevice& other : volume->members_)
       if (other.devid == item.devid && other.uuid == item.uuid)
@@ -79,6 +96,7 @@ Result<std::unique_ptr<Volume>> Volume::open(std::vector<std::unique_ptr<block::
     volume->members_.push_back({device.get(), item.devid, item.uuid, found.super});
   }
 
+  if (volume->members_.empty()) return Error(err::super_magic, "no device has a good superblock");
   const Uuid fsid = volume->members_.front().super.fsid;
   const MemberDevice* newest = &volume->members_.front();
   for (const MemberDevice& member : volume->members_) {

@@ -42,6 +42,9 @@ struct MemberDevice {
 
 struct VolumeOptions {
   std::optional<int> super_mirror;  // use this superblock copy, instead of the first good one
+  // For tools that recover what they can:
+  bool skip_bad_devices = false;    // a device without a good superblock is as good as missing
+  bool any_super_checksum = false;  // where no copy is good, one whose checksum alone is wrong will do
 };
 
 class Volume {

@@ -1,0 +1,79 @@
+#include "btrfs/tree/damage.h"
+
+#include <algorithm>
+
+namespace karst::btrfs {
+namespace {
+
+// The range that holds `key`, or the end.
+template <typename Ranges>
+auto range_with(Ranges& ranges, const Key& key) {
+  auto after = ranges.upper_bound(key);
+  if (after == ranges.begin() || std::prev(after)->second < key) return ranges.end();
+  return std::prev(after);
+}
+
+}  // namespace
+
+void Damage::add(uint64_t tree, const Key& first, const Key& last, uint64_t bytenr, uint8_t level,
+                 const Error& reason) {
+  MutexLock lock(mutex_);
+  Ranges& ranges = trees_[tree];
+  if (auto known = range_with(ranges, first); known != ranges.end() && known->second >= last) return;
+  merge_locked(ranges, first, last);
+  ++block_count_;
+  if (blocks_.size() < blocks_max) blocks_.push_back({tree, first, last, bytenr, level, reason.message()});
+}
+
+void Damage::merge_locked(Ranges& ranges, Key first, Key last) {
+  auto at = ranges.upper_bound(first);
+  const bool full = range_count_ >= ranges_max;
+  // The range before touches this one, or has to take it in.
+  if (at != ranges.begin() && (full || std::prev(at)->second.successor() >= first)) {
+    --at;
+    first = at->first;
+    last = std::max(last, at->second);
+  }
+  while (at != ranges.end() && at->first <= last.successor()) {
+    last = std::max(last, at->second);
+    at = ranges.erase(at);
+    --range_count_;
+  }
+  ranges.emplace_hint(at, first, last);
+  ++range_count_;
+}
+
+bool Damage::touches(uint64_t tree, const Key& first, const Key& last) const {
+  MutexLock lock(mutex_);
+  auto found = trees_.find(tree);
+  if (found == trees_.end()) return false;
+  if (range_with(found->second, first) != found->second.end()) return true;
+  auto next = found->second.lower_bound(first);
+  return next != found->second.end() && next->first <= last;
+}
+
+bool Damage::covers(uint64_t tree, const Key& first, const Key& last) const {
+  MutexLock lock(mutex_);
+  auto found = trees_.find(tree);
+  if (found == trees_.end()) return false;
+  auto range = range_with(found->second, first);
+  return range != found->second.end() && range->second >= last;
+}
+
+bool Damage::any(uint64_t tree) const {
+  MutexLock lock(mutex_);
+  auto found = trees_.find(tree);
+  return found != trees_.end() && !found->second.empty();
+}
+
+std::vector<LostBlock> Damage::blocks() const {
+  MutexLock lock(mutex_);
+  return blocks_;
+}
+
+uint64_t Damage::block_count() const {
+  MutexLock lock(mutex_);
+  return block_count_;
+}
+
+}  // namespace karst::btrfs
