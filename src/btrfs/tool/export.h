@@ -1,19 +1,12 @@
 // A directory tree as a pax tar.
 //
 // What the kernel's mount would show to tar: hard links, sparse files, extended attributes, ACLs, device
-// nodes, times to the nanosecond. One thread walks the tree and writes the archive in order; the pool's
-// threads read, verify, decompress and format batches of files in between. Memory in flight is bounded by
-// `memory`.
+// nodes, times to the nanosecond. copy_tree() does the work, TarTarget the format.
 #pragma once
-#include <sys/uio.h>
 #include <cstdint>
-#include <span>
 
-#include "btrfs/tool/open_image.h"
-#include "btrfs/tool/walk.h"
-#include "core/cancel.h"
-#include "core/progress.h"
-#include "core/worker_pool.h"
+#include "btrfs/tool/copy_tree.h"
+#include "btrfs/tool/tar_target.h"
 
 namespace karst::btrfs {
 
@@ -31,9 +24,6 @@ struct ExportReport {
   uint64_t sockets = 0;  // left out: tar has no sockets
   uint64_t errors = 0;   // entries left out or with ranges that read as zeroes; each is in the log
 };
-
-// Where the archive goes: all buffers, in order, or an error. Borrowed for the call; iovecs may be changed.
-using TarSink = FunctionRef<Result<void>(std::span<iovec>)>;
 
 // Exports the tree at `start`. What cannot be read is logged, counted and left out (a file's unreadable
 // ranges are zeroes); the error returned is one of the sink, of cancellation or of memory.

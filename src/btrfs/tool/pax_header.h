@@ -9,27 +9,14 @@
 // Version 1.0"; GNU tar src/xheader.c.
 #pragma once
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "btrfs/file/attributes.h"
+#include "btrfs/tool/copied_entry.h"
 #include "core/bytes.h"
 #include "core/result.h"
 
 namespace karst::btrfs {
 
-// What one entry says, beyond its contents.
-struct TarEntry {
-  std::string path;  // in the archive
-  Attributes attributes;
-  std::string symlink;   // target
-  std::string hardlink;  // path of the first name; then there are no contents
-  std::vector<std::pair<std::string, std::string>> xattrs;  // name and value, ACLs among them
-  std::vector<std::pair<uint64_t, uint64_t>> data;          // offset and length of what is not a hole
-  bool sparse = false;  // whether `data` is to be used; all but its last range are whole tar blocks
-
-  bool has_contents() const { return attributes.is_regular() && hardlink.empty(); }
-};
+using TarEntry = CopiedEntry;  // with the path that it has in the archive
 
 constexpr size_t tar_block = 512;
 constexpr size_t contents_padding(uint64_t contents) {
