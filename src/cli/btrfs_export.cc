@@ -1,14 +1,11 @@
 // karst btrfs export: a directory tree as a tar archive.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <csignal>
 
 #include "block/open.h"
 #include "btrfs/tool/export.h"
 #include "cli/image_arguments.h"
 #include "cli/output.h"
+#include "cli/output_file.h"
 #include "cli/progress_bar.h"
 
 namespace karst::cli {
@@ -21,62 +18,6 @@ struct ExportArguments {
   std::string memory = "32M";
   unsigned threads = 0;
   bool one_subvolume = false, force = false;
-};
-
-// The archive's file: a new one is removed again if the work fails.
-class OutputFile {
- public:
-  static Result<OutputFile> open(const std::string& name, bool force) {
-    if (name == "-") {
-      if (isatty(STDOUT_FILENO))
-        return Error(err::invalid, "not writing an archive to a terminal; use -o FILE");
-      return OutputFile(STDOUT_FILENO, "");
-    }
-    struct stat st;
-    bool exists = stat(name.c_str(), &st) == 0;
-    if (exists && S_ISREG(st.st_mode) && !force)
-      return Error(err::exists, fmt::format("{} exists; use --force to overwrite it", name));
-    int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return Error::from_errno(errno, name);
-    return OutputFile(fd, exists && !S_ISREG(st.st_mode) ? "" : name);
-  }
-  OutputFile(OutputFile&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
-  OutputFile& operator=(OutputFile&&) = delete;
-  ~OutputFile() {
-    if (fd_ > STDERR_FILENO) close(fd_);
-    if (fd_ >= 0 && !name_.empty()) unlink(name_.c_str());
-  }
-
-  Result<void> write(std::span<iovec> vectors) {
-    while (!vectors.empty()) {
-      ssize_t written =
-          writev(fd_, vectors.data(), static_cast<int>(std::min<size_t>(vectors.size(), IOV_MAX)));
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return Error::from_errno(errno, "writing the archive");
-      auto rest = static_cast<size_t>(written);
-      while (!vectors.empty() && rest >= vectors.front().iov_len) {
-        rest -= vectors.front().iov_len;
-        vectors = vectors.subspan(1);
-      }
-      if (rest == 0) continue;
-      vectors.front().iov_base = static_cast<char*>(vectors.front().iov_base) + rest;
-      vectors.front().iov_len -= rest;
-    }
-    return {};
-  }
-
-  // Keeps the file.
-  Result<void> commit() {
-    int fd = std::exchange(fd_, -1);
-    if (fd > STDERR_FILENO && close(fd) != 0) return Error::from_errno(errno, "closing the archive");
-    return {};
-  }
-
- private:
-  OutputFile(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-  int fd_;
-  std::string name_;  // to be removed if the work fails
 };
 
 const CancelSource* interrupted = nullptr;

@@ -45,6 +45,8 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_subvolume(btrfs, session);
   add_btrfs_dump_super(btrfs, session);
   add_btrfs_dump_tree(btrfs, session);
+  add_btrfs_restore(btrfs, session);
+  add_btrfs_find_root(btrfs, session);
   add_btrfs_du(btrfs, session);
   add_btrfs_mount(btrfs, session);
   add_btrfs_mkfs(btrfs, session);

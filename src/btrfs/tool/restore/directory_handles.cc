@@ -1,0 +1,66 @@
+#include "btrfs/tool/restore/directory_handles.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace karst::btrfs {
+namespace {
+constexpr size_t open_max = 64;
+constexpr int directory_flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+}  // namespace
+
+Result<std::vector<std::string>> path_components(std::string_view path) {
+  std::vector<std::string> components;
+  while (!path.empty()) {
+    const size_t slash = path.find('/');
+    std::string_view part = path.substr(0, slash);
+    if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos)
+      return Error(karst::err::invalid, "not the name of a file").at("name", part);
+    components.emplace_back(part);
+    path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
+  }
+  return components;
+}
+
+DirectoryHandles::~DirectoryHandles() { drop(0); }
+
+void DirectoryHandles::drop(size_t from) {
+  for (size_t i = from; i < steps_.size(); ++i)
+    if (steps_[i].fd >= 0) close(steps_[i].fd);
+  steps_.resize(std::min(from, steps_.size()));
+}
+
+Result<int> DirectoryHandles::open_step(int parent, const std::string& name, bool make_missing) {
+  int fd = openat(parent, name.c_str(), directory_flags);
+  if (fd < 0 && errno == ENOENT && make_missing) {
+    if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST)
+      return Error::from_errno(errno, "making a directory");
+    fd = openat(parent, name.c_str(), directory_flags);
+  }
+  if (fd < 0) return Error::from_errno(errno, fmt::format("opening the directory '{}'", name));
+  return fd;
+}
+
+Result<NameInDirectory> DirectoryHandles::find(std::string_view path, bool make_missing) {
+  auto components = TRY(path_components(path));
+  if (components.empty()) return NameInDirectory{root_, "."};
+  const size_t depth = components.size() - 1;
+  size_t common = 0;
+  while (common < depth && common < steps_.size() && steps_[common].name == components[common]) ++common;
+  // Only a directory that is still open leads on; from the root otherwise.
+  if (common > 0 && steps_[common - 1].fd < 0) common = 0;
+  drop(common);
+  for (size_t i = common; i < depth; ++i) {
+    const int parent = i == 0 ? root_ : steps_[i - 1].fd;
+    const int fd = TRY(open_step(parent, components[i], make_missing));
+    steps_.push_back({std::move(components[i]), fd});
+    if (steps_.size() > open_max) {
+      Step& old = steps_[steps_.size() - 1 - open_max];
+      if (old.fd >= 0) close(std::exchange(old.fd, -1));
+    }
+  }
+  return NameInDirectory{depth == 0 ? root_ : steps_.back().fd, std::move(components.back())};
+}
+
+}  // namespace karst::btrfs

@@ -1,0 +1,135 @@
+// Restoring from spoiled images in tests: what came over, in the form of the kernel's manifest, and what was
+// told to be lost.
+#pragma once
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "btrfs/tool/restore/restore.h"
+#include "btrfs/tool/testing_image.h"
+#include "btrfs/tool/testing_mutation.h"
+#include "core/mutex.h"
+
+namespace karst::btrfs::testing {
+
+using Devices = std::vector<std::unique_ptr<block::Device>>;
+
+// Keeps everything in memory.
+class RecordingTarget final : public CopyTarget {
+ public:
+  std::unique_ptr<Part> new_part() override { return std::make_unique<Part>(); }
+  Result<void> add(Part&, CopiedEntry& entry, Bytes contents, Failures) override {
+    MutexLock lock(mutex_);
+    Json& found = record_locked(entry);
+    if (!entry.has_contents()) return {};
+    Sha256 digest;
+    digest.add(contents);
+    found["sha256"] = digest.text();
+    return {};
+  }
+  Result<void> begin_pieces(Part&, CopiedEntry& entry) override {
+    MutexLock lock(mutex_);
+    record_locked(entry);
+    large_[entry.path].resize(std::min<uint64_t>(entry.attributes.size, size_max));
+    return {};
+  }
+  Result<void> add_piece(Part&, const CopiedEntry& entry, uint64_t offset, Bytes contents, Failures,
+                         bool) override {
+    MutexLock lock(mutex_);
+    auto& bytes = large_[entry.path];
+    bytes.resize(std::min<uint64_t>(entry.attributes.size, size_max));
+    if (offset + contents.size() <= bytes.size())
+      std::copy(contents.begin(), contents.end(), bytes.begin() + static_cast<ptrdiff_t>(offset));
+    return {};
+  }
+  Result<void> take(Part&) override { return {}; }
+
+  // By path in the copy, "/" first, as in the kernel's manifest.
+  Manifest manifest() {
+    MutexLock lock(mutex_);
+    for (const auto& [path, bytes] : large_) {
+      Sha256 digest;
+      digest.add(bytes);
+      entries_["/" + escape(path)]["sha256"] = digest.text();
+    }
+    return entries_;
+  }
+
+ private:
+  static constexpr uint64_t size_max = 64 << 20;
+
+  Json& record_locked(const CopiedEntry& entry) REQUIRES(mutex_) {
+    const Attributes& attributes = entry.attributes;
+    Json& found = entries_["/" + escape(entry.path)];
+    if (!entry.hardlink.empty()) {
+      found = {{"hardlink", "/" + escape(entry.hardlink)}};
+      return found;
+    }
+    found = {{"type", type_name(attributes.mode)},
+             {"mode", fmt::format("{:04o}", attributes.mode & 07777)},
+             {"uid", attributes.uid},
+             {"gid", attributes.gid},
+             {"mtime", time_text(attributes.mtime)},
+             {"xattrs", Json::object()}};
+    for (const auto& [name, value] : entry.xattrs) found["xattrs"][escape(name)] = hex(as_bytes(value));
+    if (attributes.is_symlink()) found["target"] = escape(entry.symlink);
+    if (attributes.is_regular()) found["size"] = attributes.size;
+    return found;
+  }
+
+  static constexpr LockClass lock_class{"test.recording-target"};
+  Mutex mutex_{lock_class};
+  Manifest entries_ GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<std::byte>> large_ GUARDED_BY(mutex_);
+};
+
+struct Restored {
+  Manifest entries;
+  std::map<InodeId, std::string> paths;  // the last name of each inode in the copy, escaped, with a slash
+  struct Loss {
+    CopyLoss::Kind kind;
+    std::string path;
+    uint64_t offset, length;
+    std::string message;
+  };
+  std::vector<Loss> losses;
+  std::vector<LostBlock> blocks;
+  std::string root_source;
+
+  bool tells(CopyLoss::Kind kind, const std::string& path) const {
+    for (const Loss& loss : losses)
+      if (loss.kind == kind && loss.path == path) return true;
+    return false;
+  }
+  std::string text() const {
+    std::string lines;
+    for (const Loss& loss : losses)
+      lines += fmt::format("{} {} {}+{}: {}\n", loss_name(loss.kind), loss.path, loss.offset, loss.length,
+                           loss.message);
+    for (const LostBlock& block : blocks)
+      lines += fmt::format("block {} of tree {}, {} to {}: {}\n", block.bytenr, block.tree, block.first,
+                           block.last, block.reason);
+    return lines;
+  }
+};
+
+inline Result<Restored> restore_all(Devices devices, DamagedOpenOptions open = {},
+                                    RestoreOptions options = {}) {
+  cache::Cache cache({.limit = 32 << 20});
+  auto image = TRY(DamagedImage::open(std::move(devices), open, cache, Logger()));
+  auto pool = TRY(WorkerPool::create({.name = "restore", .threads = 2}));
+  Restored restored;
+  restored.root_source = image->root_source();
+  options.seen = [&](const WalkEntry& entry) { restored.paths[entry.id] = "/" + escape(entry.path); };
+  RecordingTarget target;
+  TRY(restore(*image, options, &target, *pool, [&](const CopyLoss& loss) {
+    restored.losses.push_back(
+        {loss.kind, "/" + escape(loss.path), loss.offset, loss.length, loss.error.message()});
+  }));
+  restored.entries = target.manifest();
+  restored.blocks = image->damage().blocks();
+  return restored;
+}
+
+}  // namespace karst::btrfs::testing
