@@ -1,4 +1,5 @@
 // karst btrfs find-root: blocks that were roots of a tree, now or some commits ago.
+#include <algorithm>
 #include <csignal>
 
 #include "cli/damaged_arguments.h"
@@ -21,11 +22,13 @@ struct Wanted {
   std::optional<unsigned> level;
 };
 
+bool matches(const btrfs::RootCandidate& candidate, const Wanted& wanted) {
+  return candidate.generation == wanted.generation && (!wanted.level || candidate.level == *wanted.level);
+}
+
 // The lines of the stock tool.
 void print_candidate(const btrfs::RootCandidate& candidate, const Wanted& wanted) {
-  const bool found =
-      candidate.generation == wanted.generation && (!wanted.level || candidate.level == *wanted.level);
-  if (found) {
+  if (matches(candidate, wanted)) {
     fmt::print("Found tree root at {} gen {} level {}\n", candidate.bytenr, candidate.generation,
                candidate.level);
     return;
@@ -91,7 +94,13 @@ Result<int> run_find_root(const Session& session, const FindRootArguments& argum
     if (wanted.level) fmt::print("Superblock thinks the level is {}\n", *wanted.level);
     for (const auto& candidate : found) print_candidate(candidate, wanted);
   }
-  return found.empty() ? exit_problems : exit_ok;
+  const bool there = std::any_of(found.begin(), found.end(),
+                                 [&](const auto& candidate) { return matches(candidate, wanted); });
+  // Of other trees the superblock does not say which generation it should be.
+  if (there || (!of_super && !found.empty())) return exit_ok;
+  session.log().warning("no such root was found",
+                        {{"tree", btrfs::root_name(arguments.tree)}, {"generation", wanted.generation}});
+  return exit_problems;
 }
 
 }  // namespace

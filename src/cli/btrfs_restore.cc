@@ -78,7 +78,7 @@ struct Target {
   Result<void> open(const RestoreArguments& arguments, btrfs::LossListener lost) {
     if (arguments.dry_run) return {};
     if (!arguments.archive.empty()) {
-      file.emplace(TRY(OutputFile::open(arguments.archive, arguments.overwrite)));
+      file.emplace(TRY(OutputFile::open(arguments.archive, arguments.overwrite, "--overwrite")));
       write = [this](std::span<iovec> vectors) { return file->write(vectors); };
       auto made = std::make_unique<btrfs::TarTarget>(write);
       tar = made.get();
@@ -153,7 +153,10 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
     report_file.reset(fopen(arguments.report_file.c_str(), "we"));
     if (!report_file) return Error::from_errno(errno, arguments.report_file);
   }
-  LossReport losses(session.json() ? stdout : report_file.get(), !session.json());
+  std::vector<FILE*> reports;
+  if (session.json()) reports.push_back(stdout);
+  if (report_file) reports.push_back(report_file.get());
+  LossReport losses(std::move(reports), !session.json());
   auto lost = [&](const btrfs::CopyLoss& loss) { losses.add(loss); };
   Target target;
   TRY(target.open(arguments, lost));
@@ -179,11 +182,16 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
   TRY(target.finish());
   bar.reset();
 
-  bool files_lost = losses.count() > 0;
+  // A root that stands in for another is older, or has only a part.
+  const bool stand_ins = image->recovered_roots().size() > (arguments.fs_location ? 1 : 0);
+  bool files_lost = losses.count() > 0 || stand_ins;
   for (const btrfs::LostBlock& block : image->damage().blocks()) {
     losses.add(block);
     files_lost = files_lost || btrfs::is_fs_tree(block.tree);
   }
+  if (losses.unchecked())
+    session.log().warning("ranges were left out only for their checksums; --ignore-checksums gives them",
+                          {{"count", losses.unchecked()}});
   if (report.subvolumes_skipped)
     session.log().warning("subvolumes were left out; -s restores them too",
                           {{"count", report.subvolumes_skipped}});

@@ -16,25 +16,30 @@ Json key_json(const btrfs::Key& key) {
 
 }  // namespace
 
-void LossReport::begin_element(const char* array) {
+void LossReport::put(const std::string& text) {
+  for (FILE* file : files_) fputs(text.c_str(), file);
+}
+
+void LossReport::put_element(const char* array, const Json& element) {
   if (array_ && std::string_view(array_) == array) {
-    fputs(",\n", file_);
-    return;
+    put(",\n");
+  } else {
+    put(fmt::format("{}\"{}\": [\n", array_ ? "],\n" : "{", array));
+    array_ = array;
   }
-  if (array_) fputs("],\n", file_);
-  fmt::print(file_, "{}\"{}\": [\n", array_ ? "" : "{", array);
-  array_ = array;
+  put(element.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 void LossReport::add(const btrfs::CopyLoss& loss) {
   ++count_;
   const bool unverified = loss.kind == btrfs::CopyLoss::Kind::unverified;
   unverified_ += unverified;
+  unchecked_ += !unverified && loss.error.is(err::checksum);
   if (text_)
-    fmt::print(stderr, "{}: {} {}{}: {}\n", unverified ? "unverified" : "lost", loss_name(loss.kind),
-               shown_name(loss.path.empty() ? "." : loss.path), range_text(loss), loss.error.message());
-  if (!file_) return;
-  begin_element("lost");
+    fmt::print(stderr, "karst: {}: {} {}{}: {}\n", unverified ? "unverified" : "lost",
+               unverified ? "range" : loss_name(loss.kind), shown_name(loss.path.empty() ? "." : loss.path),
+               range_text(loss), loss.error.message());
+  if (files_.empty()) return;
   Json object{{"kind", loss_name(loss.kind)}};
   set_name(object, "path", loss.path);
   if (loss.length > 0) {
@@ -43,28 +48,28 @@ void LossReport::add(const btrfs::CopyLoss& loss) {
   }
   object["reason"] = loss.error.kind().name;
   object["message"] = loss.error.message();
-  fputs(object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str(), file_);
+  put_element("lost", object);
 }
 
 void LossReport::add(const btrfs::LostBlock& block) {
   if (text_)
-    fmt::print(stderr, "lost: block {} level {} of tree {}, items {} to {}: {}\n", block.bytenr, block.level,
-               btrfs::root_name(block.tree), btrfs::key_text(block.first), btrfs::key_text(block.last),
-               block.reason);
-  if (!file_) return;
-  begin_element("lost_blocks");
-  const Json object{{"tree", block.tree},           {"bytenr", block.bytenr},
-                    {"level", block.level},         {"first", key_json(block.first)},
-                    {"last", key_json(block.last)}, {"message", block.reason}};
-  fputs(object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str(), file_);
+    fmt::print(stderr, "karst: {}: block {} level {} of tree {}, items {} to {}: {}\n",
+               block.rebuilt ? "rebuilt" : "lost", block.bytenr, block.level, btrfs::root_name(block.tree),
+               btrfs::key_text(block.first), btrfs::key_text(block.last), block.reason);
+  if (files_.empty()) return;
+  const Json object{
+      {"tree", block.tree},       {"bytenr", block.bytenr},         {"level", block.level},
+      {"rebuilt", block.rebuilt}, {"first", key_json(block.first)}, {"last", key_json(block.last)},
+      {"message", block.reason}};
+  put_element("lost_blocks", object);
 }
 
 Result<void> LossReport::finish(const Json& members) {
-  if (!file_) return {};
   std::string rest = members.dump();
   rest.front() = array_ ? ',' : '{';
-  fmt::print(file_, "{}{}\n", array_ ? "]\n" : "", rest);
-  if (fflush(file_) != 0 || ferror(file_)) return Error::from_errno(errno, "writing the report");
+  put(fmt::format("{}{}\n", array_ ? "]\n" : "", rest));
+  for (FILE* file : files_)
+    if (fflush(file) != 0 || ferror(file)) return Error::from_errno(errno, "writing the report");
   return {};
 }
 

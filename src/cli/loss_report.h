@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "btrfs/tool/copy_tree.h"
 #include "btrfs/tree/damage.h"
@@ -13,8 +14,8 @@ namespace karst::cli {
 // Takes losses as they come and keeps none. The JSON is one object, its array "lost" first.
 class LossReport {
  public:
-  // `file` is where the JSON goes, if anywhere; borrowed. `text`: a line each on standard error.
-  LossReport(FILE* file, bool text) : file_(file), text_(text) {}
+  // `files` are where the JSON goes; borrowed. `text`: a line each on standard error.
+  LossReport(std::vector<FILE*> files, bool text) : files_(std::move(files)), text_(text) {}
 
   void add(const btrfs::CopyLoss& loss);
   void add(const btrfs::LostBlock& block);
@@ -22,14 +23,16 @@ class LossReport {
   Result<void> finish(const Json& members);
 
   uint64_t count() const { return count_; }            // of losses, without blocks
+  uint64_t unchecked() const { return unchecked_; }    // of these, those that only want for a checksum
   uint64_t unverified() const { return unverified_; }  // of these, those that were given all the same
 
  private:
-  void begin_element(const char* array);
-  FILE* const file_;
+  void put(const std::string& text);
+  void put_element(const char* array, const Json& element);
+  const std::vector<FILE*> files_;
   const bool text_;
   const char* array_ = nullptr;  // the one that is open
-  uint64_t count_ = 0, unverified_ = 0;
+  uint64_t count_ = 0, unchecked_ = 0, unverified_ = 0;
 };
 
 }  // namespace karst::cli

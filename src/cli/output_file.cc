@@ -8,7 +8,7 @@
 
 namespace karst::cli {
 
-Result<OutputFile> OutputFile::open(const std::string& name, bool force) {
+Result<OutputFile> OutputFile::open(const std::string& name, bool force, const char* force_option) {
   if (name == "-") {
     if (isatty(STDOUT_FILENO))
       return Error(err::invalid, "not writing an archive to a terminal; use -o FILE");
@@ -17,7 +17,7 @@ Result<OutputFile> OutputFile::open(const std::string& name, bool force) {
   struct stat st;
   bool exists = stat(name.c_str(), &st) == 0;
   if (exists && S_ISREG(st.st_mode) && !force)
-    return Error(err::exists, fmt::format("{} exists; use --force to overwrite it", name));
+    return Error(err::exists, fmt::format("{} exists; use {} to overwrite it", name, force_option));
   int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) return Error::from_errno(errno, name);
   return OutputFile(fd, exists && !S_ISREG(st.st_mode) ? "" : name);

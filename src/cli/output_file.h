@@ -13,7 +13,8 @@ class OutputFile {
  public:
   // "-" is standard output, unless that is a terminal. A regular file that exists is overwritten only by
   // `force`.
-  static Result<OutputFile> open(const std::string& name, bool force);
+  // `force_option` is the option that gives `force`, for the message.
+  static Result<OutputFile> open(const std::string& name, bool force, const char* force_option = "--force");
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();

@@ -30,24 +30,43 @@ Key BlockCursor::last_key_of(uint8_t level) const {
   return last;
 }
 
-void BlockCursor::note_lost(uint8_t level, const Error& reason) {
-  const Key first = first_key_of(level), last = last_key_of(level);
-  if (first > last) return;  // its keys are those of its neighbours
+// The block that is to be at path_[level], as lost.
+LostBlock BlockCursor::lost_at(uint8_t level, const Error& reason) const {
   const uint64_t bytenr = level == root_.level
                               ? raw(root_.address)
                               : path_[level + 1].block->key_ptr(path_[level + 1].slot).blockptr.value();
-  damage_->add(root_.root, first, last, bytenr, level, reason);
+  return {root_.root, first_key_of(level), last_key_of(level), bytenr, level, reason.message()};
+}
+
+void BlockCursor::note_lost(uint8_t level, const Error& reason) {
+  const LostBlock lost = lost_at(level, reason);
+  if (lost.first <= lost.last) damage_->add(lost);  // otherwise its keys are those of its neighbours
+}
+
+// Takes a node that was made again for the one that cannot be read.
+bool BlockCursor::substitute(uint8_t level, const Error& reason) {
+  if (level == 0) return false;
+  const LostBlock lost = lost_at(level, reason);
+  if (lost.first > lost.last) return false;
+  auto node = damage_->use_substitute(lost);
+  if (!node) return false;
+  path_[level].block = BlockRef(std::move(node));
+  return true;
 }
 
 // Reads the block at path_[level], which its parent's slot refers to.
 Result<void> BlockCursor::load(uint8_t level) {
   Step& step = path_[level];
+  if (damage_) {
+    const Key first = first_key_of(level), last = last_key_of(level);
+    if (first > last)
+      return Error(err::tree_order, "child lies outside the keys of its parent")
+          .at("block", path_[level + 1].block->bytenr());
+    if (damage_->covers(root_.root, first, last)) return Error(err::tree_order, "known to be lost");
+  }
   if (level == root_.level) {
     step.block = TRY(blocks_->read(root_));
   } else {
-    if (damage_ && first_key_of(level) > last_key_of(level))
-      return Error(err::tree_order, "child lies outside the keys of its parent")
-          .at("block", path_[level + 1].block->bytenr());
     step.block = TRY(blocks_->read(child_pointer(*path_[level + 1].block, path_[level + 1].slot)));
   }
   if (level > 0 && step.block->nritems() == 0)
@@ -62,8 +81,8 @@ Result<bool> BlockCursor::descend(uint8_t level, const Key* key, bool forward) {
   for (int at = level; at >= 0; --at) {
     const auto here = static_cast<uint8_t>(at);
     auto loaded = load(here);
-    if (!loaded) {
-      if (!damage_) return std::move(loaded).error();
+    if (!loaded && !damage_) return std::move(loaded).error();
+    if (!loaded && !substitute(here, loaded.error())) {
       note_lost(here, loaded.error());
       path_[0].block.reset();
       auto turn = step_up(here, forward);

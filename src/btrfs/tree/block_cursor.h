@@ -60,6 +60,8 @@ class BlockCursor {
   Result<void> check_leaf_order(const std::optional<Key>& edge, bool forward);
   Key last_key_of(uint8_t level) const;
   Key first_key_of(uint8_t level) const;
+  LostBlock lost_at(uint8_t level, const Error& reason) const;
+  bool substitute(uint8_t level, const Error& reason);
   void note_lost(uint8_t level, const Error& reason);
   bool leaf_covers(const Key& key) const;
   void announce(const TreeBlock& parent, uint32_t slot);

@@ -4,6 +4,9 @@ namespace karst::btrfs {
 
 BlockRef::BlockRef(cache::FolioRef folio) : folio_(std::move(folio)), view_(folio_.bytes()) {}
 
+BlockRef::BlockRef(std::shared_ptr<const std::vector<std::byte>> made)
+    : made_(std::move(made)), view_(Bytes(*made_)) {}
+
 BlockReader::BlockReader(const Volume& volume, cache::Cache& cache, BlockTolerance tolerance)
     : volume_(volume), cache_(cache), tolerance_(tolerance), object_(cache.new_object()) {}
 

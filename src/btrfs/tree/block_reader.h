@@ -4,7 +4,9 @@
 // address, so every read compares the block with the pointer it was reached by, cached or not.
 // Thread-safe.
 #pragma once
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "btrfs/format/check.h"
 #include "btrfs/volume/volume.h"
@@ -28,13 +30,16 @@ class BlockRef {
  public:
   BlockRef() = default;
   explicit BlockRef(cache::FolioRef folio);
+  // One that is in no cache: made by the program.
+  explicit BlockRef(std::shared_ptr<const std::vector<std::byte>> made);
   const TreeBlock& operator*() const { return view_; }
   const TreeBlock* operator->() const { return &view_; }
-  explicit operator bool() const { return static_cast<bool>(folio_); }
+  explicit operator bool() const { return folio_ || made_; }
   void reset() { *this = BlockRef(); }
 
  private:
   cache::FolioRef folio_;
+  std::shared_ptr<const std::vector<std::byte>> made_;
   TreeBlock view_;
 };
 

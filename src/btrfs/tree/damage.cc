@@ -15,14 +15,40 @@ auto range_with(Ranges& ranges, const Key& key) {
 
 }  // namespace
 
-void Damage::add(uint64_t tree, const Key& first, const Key& last, uint64_t bytenr, uint8_t level,
-                 const Error& reason) {
-  MutexLock lock(mutex_);
-  Ranges& ranges = trees_[tree];
-  if (auto known = range_with(ranges, first); known != ranges.end() && known->second >= last) return;
-  merge_locked(ranges, first, last);
+void Damage::tell_locked(const LostBlock& lost) {
   ++block_count_;
-  if (blocks_.size() < blocks_max) blocks_.push_back({tree, first, last, bytenr, level, reason.message()});
+  if (blocks_.size() < blocks_max) blocks_.push_back(lost);
+}
+
+void Damage::add(const LostBlock& lost) {
+  MutexLock lock(mutex_);
+  Ranges& ranges = trees_[lost.tree];
+  if (auto known = range_with(ranges, lost.first); known != ranges.end() && known->second >= lost.last)
+    return;
+  merge_locked(ranges, lost.first, lost.last);
+  tell_locked(lost);
+}
+
+void Damage::set_substitute(uint64_t bytenr, Substitute substitute) {
+  MutexLock lock(mutex_);
+  substitutes_[bytenr] = {std::make_shared<const std::vector<std::byte>>(std::move(substitute.node)),
+                          std::move(substitute.gaps),
+                          {}};
+}
+
+std::shared_ptr<const std::vector<std::byte>> Damage::use_substitute(const LostBlock& lost) {
+  MutexLock lock(mutex_);
+  auto found = substitutes_.find(lost.bytenr);
+  if (found == substitutes_.end()) return nullptr;
+  Stored& stored = found->second;
+  if (!stored.used_by.insert(lost.tree).second) return stored.node;
+  Ranges& ranges = trees_[lost.tree];
+  for (const auto& [first, last] : stored.gaps)
+    if (first <= last) merge_locked(ranges, first, last);
+  LostBlock told = lost;
+  told.rebuilt = true;
+  tell_locked(told);
+  return stored.node;
 }
 
 void Damage::merge_locked(Ranges& ranges, Key first, Key last) {

@@ -4,9 +4,15 @@
 // if the items below were not there, and note here which keys those are. Whoever then finds something missing
 // asks whether it is absent or lost. Thread-safe. Memory: one range for each run of lost blocks, of which no
 // two touch; past a limit neighbours are taken together, so that more is called lost than is.
+//
+// Inner nodes that were made again by other means (tool/restore/node_rebuild) can be given here as
+// substitutes.
 #pragma once
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "btrfs/format/key.h"
@@ -22,17 +28,28 @@ struct LostBlock {
   uint64_t bytenr = 0;
   uint8_t level = 0;
   std::string reason;
+  bool rebuilt = false;  // a substitute was used: only what it has no child for is lost
 };
 
 class Damage {
  public:
-  // Notes that `lost` could not be read. The same loss is noted once.
-  void add(uint64_t tree, const Key& first, const Key& last, uint64_t bytenr, uint8_t level,
-           const Error& reason);
+  // Notes that this could not be read. The same loss is noted once.
+  void add(const LostBlock& lost);
   // Whether anything of these keys of the tree is lost; whether all of it is.
   bool touches(uint64_t tree, const Key& first, const Key& last) const;
   bool covers(uint64_t tree, const Key& first, const Key& last) const;
   bool any(uint64_t tree) const;
+  // What stands in for a node that cannot be read: a tree block of any size, and keys of its range that it
+  // may not have all children for.
+  struct Substitute {
+    std::vector<std::byte> node;
+    std::vector<std::pair<Key, Key>> gaps;  // first and last
+  };
+  void set_substitute(uint64_t bytenr, Substitute substitute);
+  // The node to use instead of the lost block, or nullptr. Notes, once for each tree, that it is used, and
+  // its gaps.
+  std::shared_ptr<const std::vector<std::byte>> use_substitute(const LostBlock& lost);
+
   // The blocks in the order in which they were met, at most blocks_max of them; and how many there were.
   std::vector<LostBlock> blocks() const;
   uint64_t block_count() const;
@@ -42,12 +59,19 @@ class Damage {
 
  private:
   using Ranges = std::map<Key, Key>;  // first to last; disjoint, not touching
+  struct Stored {
+    std::shared_ptr<const std::vector<std::byte>> node;
+    std::vector<std::pair<Key, Key>> gaps;
+    std::set<uint64_t> used_by;  // trees
+  };
+  void tell_locked(const LostBlock& lost) REQUIRES(mutex_);
   void merge_locked(Ranges& ranges, Key first, Key last) REQUIRES(mutex_);
 
   static constexpr LockClass lock_class{"btrfs.damage"};
   mutable Mutex mutex_{lock_class};
   std::map<uint64_t, Ranges> trees_ GUARDED_BY(mutex_);
   size_t range_count_ GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, Stored> substitutes_ GUARDED_BY(mutex_);  // by address
   std::vector<LostBlock> blocks_ GUARDED_BY(mutex_);
   uint64_t block_count_ GUARDED_BY(mutex_) = 0;
 };

@@ -11,8 +11,12 @@ namespace karst::btrfs {
 void load_chunk_tree(Volume& volume, cache::Cache& cache, const BlockPointer& chunk_root,
                      BlockTolerance tolerance, Damage& damage);
 
-// Adds what leaves of the chunk tree say that are found without it: in the system chunks, and, if `needed` is
-// then still not mapped, anywhere on the devices. The newest leaf counts.
-Result<void> scan_for_chunks(Volume& volume, Logical needed, const BlockScanOptions& options);
+// Whether the chunks that are mapped take up what each device's superblock says is allocated on it.
+bool chunk_map_is_complete(const Volume& volume);
+
+// Adds what can be found without the chunk tree, the newest first: chunk items of its leaves in the system
+// chunks; if that is not all, of leaves anywhere on the devices; and, for profiles without stripes, chunks
+// put together from block group items and the device tree's extents.
+Result<void> scan_for_chunks(Volume& volume, const BlockScanOptions& options);
 
 }  // namespace karst::btrfs

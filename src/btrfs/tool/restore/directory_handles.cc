@@ -14,11 +14,14 @@ Result<std::vector<std::string>> path_components(std::string_view path) {
   std::vector<std::string> components;
   while (!path.empty()) {
     const size_t slash = path.find('/');
+    const bool last = slash == std::string_view::npos;
     std::string_view part = path.substr(0, slash);
-    if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos)
+    path.remove_prefix(last ? path.size() : slash + 1);
+    const bool ends_with_slash = !last && path.empty();
+    if (part.empty() || part == "." || part == ".." || ends_with_slash ||
+        part.find('\0') != std::string_view::npos)
       return Error(karst::err::invalid, "not the name of a file").at("name", part);
     components.emplace_back(part);
-    path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
   }
   return components;
 }

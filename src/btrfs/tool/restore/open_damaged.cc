@@ -4,6 +4,7 @@
 #include <set>
 
 #include "btrfs/tool/restore/chunk_recovery.h"
+#include "btrfs/tool/restore/node_rebuild.h"
 #include "btrfs/txn/log_replay.h"
 
 namespace karst::btrfs {
@@ -27,11 +28,16 @@ BlockPointer backup_chunk_root(const RootBackup& backup) {
       Logical(backup.chunk_root.value()), backup.chunk_root_gen, backup.chunk_root_level, id::chunk_tree, {}};
 }
 
-// The superblock's backups that were ever written, newest first, by slot.
+// Was ever written, and can be meant.
+bool is_backup(const RootBackup& backup) {
+  return backup.tree_root != 0 && backup.tree_root_level < max_level && backup.chunk_root_level < max_level;
+}
+
+// The superblock's usable backups, newest first, by slot.
 std::vector<int> backups_by_age(const Superblock& super) {
   std::vector<int> slots;
   for (int slot = 0; slot < backup_root_count; ++slot)
-    if (super.super_roots[slot].tree_root != 0) slots.push_back(slot);
+    if (is_backup(super.super_roots[slot])) slots.push_back(slot);
   std::sort(slots.begin(), slots.end(), [&](int a, int b) {
     return super.super_roots[a].tree_root_gen > super.super_roots[b].tree_root_gen;
   });
@@ -61,7 +67,7 @@ Result<std::unique_ptr<Volume>> open_damaged_volume(std::vector<std::unique_ptr<
   for (int slot : backups_by_age(super))
     load_chunk_tree(*volume, cache, backup_chunk_root(super.super_roots[slot]), tolerance, backups_damage);
   options.progress.begin_phase("looking for chunks");
-  TRY(scan_for_chunks(*volume, Logical(super.root.value()), {options.cancel, options.progress}));
+  TRY(scan_for_chunks(*volume, {options.cancel, options.progress}));
   return volume;
 }
 
@@ -76,7 +82,7 @@ class DamagedOpener {
     volume_ = TRY(open_damaged_volume(std::move(devices), options_, cache_, image->damage_, log_));
     reader_.emplace(*volume_, cache_, tolerance_of(options_));
     TRY(choose_root_tree());
-    TRY(find_lost_roots());
+    TRY(find_lost_roots(image->damage_));
     reader_.reset();
 
     FilesystemParts parts;
@@ -124,8 +130,8 @@ class DamagedOpener {
   }
 
   Result<void> use_backup(int slot) {
-    if (slot < 0 || slot >= backup_root_count || volume_->super().super_roots[slot].tree_root == 0)
-      return Error(karst::err::invalid, "this backup root was never written").at("backup", slot);
+    if (slot < 0 || slot >= backup_root_count || !is_backup(volume_->super().super_roots[slot]))
+      return Error(karst::err::invalid, "this backup root was never written, or is none").at("backup", slot);
     return use(backup_root(volume_->super().super_roots[slot]), fmt::format("backup {}", slot));
   }
 
@@ -167,20 +173,45 @@ class DamagedOpener {
     return BlockPointer{Logical(bytenr), block.generation(), block.level(), tree, {}};
   }
 
-  Result<void> scan() {
-    if (candidates_) return {};
+  Result<void> scan(NodeRebuild* rebuild = nullptr) {
+    if (candidates_ && !rebuild) return {};
     candidates_.emplace();
     options_.progress.begin_phase("looking for tree roots");
     return scan_chunks(*volume_, block_group::metadata | block_group::system,
                        {options_.cancel, options_.progress}, [&](const TreeBlock& block) -> Result<void> {
                          candidates_->add(block);
+                         if (rebuild) rebuild->add(block);
                          return {};
                        });
   }
 
-  // Stands in for roots of subvolumes and of the checksum tree that cannot be read or were lost with their
-  // items.
-  Result<void> find_lost_roots() {
+  // Whether the extent tree has this tree block, or cannot say.
+  bool is_allocated(uint64_t bytenr, uint8_t level) {
+    if (!extents_looked_for_) open_extent_tree();
+    if (!extents_) return true;
+    const Key skinny{bytenr, ItemType::metadata_item, level};
+    const Key full{bytenr, ItemType::extent_item, volume_->geometry().nodesize};
+    for (const Key& key : {skinny, full}) {
+      auto found = extents_->find(key);
+      if (!found || *found || extents_->is_lost(key, key)) return true;
+    }
+    return false;
+  }
+  void open_extent_tree() {
+    extents_looked_for_ = true;
+    Cursor roots(Tree{&*reader_, id::root_tree, root_, nullptr, &extents_damage_});
+    auto found = roots.seek({id::extent_tree, ItemType::root_item, 0});
+    if (!found || !*found || roots.key().objectid != id::extent_tree ||
+        roots.key().type != ItemType::root_item)
+      return;
+    const Root root = root_from_item(roots.key(), roots.data());
+    extents_.emplace(
+        Tree{&*reader_, id::extent_tree, pointer_of(id::extent_tree, root), nullptr, &extents_damage_});
+  }
+
+  // Makes lost nodes of subvolumes and the checksum tree again; stands in for their roots that cannot be made
+  // again, or were lost with their items.
+  Result<void> find_lost_roots(Damage& damage) {
     std::map<uint64_t, Root> listed;
     Damage scratch;
     Cursor cursor(Tree{&*reader_, id::root_tree, root_, nullptr, &scratch});
@@ -197,8 +228,14 @@ class DamagedOpener {
       if (root.item.refs != 0 && !recovered_.contains(tree) && !reader_->read(pointer_of(tree, root)))
         lost.insert(tree);
     const bool items_lost = scratch.any(id::root_tree);
-    if (lost.empty() && !items_lost) return {};
-    TRY(scan());
+    NodeRebuild rebuild(*reader_, listed);
+    for (const auto& [tree, root] : listed)
+      if (root.item.refs != 0 && !recovered_.contains(tree)) rebuild.look_at(tree, root);
+    if (lost.empty() && !items_lost && !rebuild.any_lost()) return {};
+    TRY(scan(rebuild.any_lost() ? &rebuild : nullptr));
+    rebuild.make([&](uint64_t bytenr, uint8_t level) { return is_allocated(bytenr, level); }, damage);
+    extents_.reset();
+    std::erase_if(lost, [&](uint64_t tree) { return rebuild.has_made(listed[tree].item.bytenr); });
     if (items_lost)
       for (uint64_t tree : candidates_->trees())
         if (is_needed_tree(tree) && !listed.contains(tree)) lost.insert(tree);
@@ -242,6 +279,9 @@ class DamagedOpener {
   std::unique_ptr<Volume> volume_;
   std::optional<BlockReader> reader_;
   std::optional<RootCandidates> candidates_;
+  Damage extents_damage_;
+  bool extents_looked_for_ = false;
+  std::optional<Cursor> extents_;  // of the extent tree, if it was found
   BlockPointer root_;
   std::string root_source_;
   std::map<uint64_t, Root> recovered_;

@@ -166,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(Images, EachBlock,
                            return name;
                          });
 
-TEST_P(EachBlock, DestroyedLosesNoMoreThanItHeld) {
+TEST_P(EachBlock, DestroyedLosesNoMoreThanItHeld_BT025) {
   PristineImage image(GetParam());
   UnpackedImage files(GetParam());
   const Manifest manifest = files.manifest();

@@ -1,0 +1,180 @@
+// Files in a directory of the host: what is restored, what is kept, and that nothing leads out.
+#include "btrfs/tool/restore/directory_target.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "btrfs/tool/testing_image.h"
+
+namespace karst::btrfs::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A target and a directory beside it that must stay as it is.
+class DirectoryTargetTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directory(outside());
+    write(outside() + "/kept", "as it was");
+    open({});
+  }
+  void open(const DirectoryTargetOptions& options) {
+    target_ = std::move(*DirectoryTarget::open(inside(), options, lost_));
+  }
+  std::string inside(const std::string& name = "") const { return directory_.path() + "/in/" + name; }
+  std::string outside() const { return directory_.path() + "/out"; }
+  static void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+  static std::string read(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  static CopiedEntry entry(const std::string& path, mode_t mode) {
+    CopiedEntry made;
+    made.path = path;
+    made.attributes = Attributes{};
+    made.attributes.mode = mode;
+    made.attributes.uid = getuid();
+    made.attributes.gid = getgid();
+    made.attributes.mtime = {1'000'000'000, 5};
+    return made;
+  }
+  static CopiedEntry file(const std::string& path) { return entry(path, S_IFREG | 0640); }
+  static CopiedEntry directory(const std::string& path) { return entry(path, S_IFDIR | 0550); }
+  static CopiedEntry symlink(const std::string& path, const std::string& to) {
+    CopiedEntry made = entry(path, S_IFLNK | 0777);
+    made.symlink = to;
+    return made;
+  }
+
+  Result<void> add(CopiedEntry made, std::string_view contents = "", CopyTarget::Failures failures = {}) {
+    if (made.attributes.is_directory()) TRY(target_->prepare(made));
+    made.attributes.size = contents.size();
+    auto part = target_->new_part();
+    TRY(target_->add(*part, made, as_bytes(contents), failures));
+    return target_->take(*part);
+  }
+
+  TemporaryDirectory directory_;
+  std::vector<std::string> losses_;
+  std::function<void(const CopyLoss&)> lost_ = [this](const CopyLoss& loss) { losses_.push_back(loss.path); };
+  std::unique_ptr<DirectoryTarget> target_;
+};
+
+TEST_F(DirectoryTargetTest, FollowsNoLinkThatTheImageHasPlanted) {
+  ASSERT_TRUE(add(symlink("way", outside())));
+  EXPECT_FALSE(add(file("way/escaped"), "x"));
+  EXPECT_FALSE(add(directory("way")));
+  EXPECT_FALSE(add(file("way"), "x"));
+  EXPECT_FALSE(add(directory("way/escaped")));
+  EXPECT_FALSE(fs::exists(outside() + "/escaped"));
+  EXPECT_TRUE(fs::is_symlink(inside("way")));
+}
+
+TEST_F(DirectoryTargetTest, RefusesNamesThatAreNone) {
+  for (const char* path : {"..", "../escaped", "a/../../escaped", "/escaped", "a//b", ".", "./a", "a/"}) {
+    EXPECT_FALSE(add(file(path), "x")) << path;
+    EXPECT_FALSE(add(directory(path))) << path;
+  }
+  EXPECT_FALSE(add(file(std::string("a\0b", 3)), "x"));
+  EXPECT_FALSE(fs::exists(directory_.path() + "/escaped"));
+}
+
+TEST_F(DirectoryTargetTest, WritesPiecesOnlyIntoRegularFiles) {
+  CopiedEntry large = file("large");
+  large.attributes.size = 4;
+  ASSERT_TRUE(target_->prepare(large));
+  ASSERT_TRUE(fs::remove(inside("large")));
+  ASSERT_TRUE(add(symlink("large", outside() + "/kept")));
+  auto part = target_->new_part();
+  EXPECT_FALSE(target_->add_piece(*part, large, 0, as_bytes("evil"), {}, true));
+  ASSERT_TRUE(fs::remove(inside("large")));
+  ASSERT_TRUE(add(entry("large", S_IFIFO | 0600)));
+  EXPECT_FALSE(target_->add_piece(*part, large, 0, as_bytes("evil"), {}, true));
+  EXPECT_EQ(read(outside() + "/kept"), "as it was");
+}
+
+TEST_F(DirectoryTargetTest, SetsAttributesOfLinksNotOfWhatTheyLeadTo) {
+  struct stat before, after;
+  ASSERT_EQ(stat((outside() + "/kept").c_str(), &before), 0);
+  ASSERT_TRUE(add(symlink("way", outside() + "/kept")));
+  ASSERT_EQ(stat((outside() + "/kept").c_str(), &after), 0);
+  EXPECT_EQ(before.st_mode, after.st_mode);
+  EXPECT_EQ(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+  struct stat link;
+  ASSERT_EQ(lstat(inside("way").c_str(), &link), 0);
+  EXPECT_EQ(link.st_mtim.tv_sec, 1'000'000'000);
+}
+
+TEST_F(DirectoryTargetTest, KeepsWhatExistsUnlessToldToReplaceIt) {
+  write(inside("a"), "mine");
+  EXPECT_FALSE(add(file("a"), "theirs"));
+  EXPECT_EQ(read(inside("a")), "mine");
+  open({.overwrite = true});
+  EXPECT_TRUE(add(file("a"), "theirs"));
+  EXPECT_EQ(read(inside("a")), "theirs");
+}
+
+TEST_F(DirectoryTargetTest, SetsModesAndTimesOfDirectoriesAfterWhatIsInThem) {
+  ASSERT_TRUE(add(directory("a")));
+  ASSERT_TRUE(add(directory("a/b")));
+  ASSERT_TRUE(add(file("a/b/c"), "text"));
+  ASSERT_TRUE(add(file("a/d"), "text"));
+  ASSERT_TRUE(target_->finish());
+  for (const char* name : {"a", "a/b"}) {
+    struct stat status;
+    ASSERT_EQ(stat(inside(name).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0550u) << name;
+    EXPECT_EQ(status.st_mtim.tv_sec, 1'000'000'000) << name;
+  }
+  struct stat status;
+  ASSERT_EQ(stat(inside("a/b/c").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0640u);
+  EXPECT_EQ(status.st_mtim.tv_nsec, 5);
+  EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(DirectoryTargetTest, LinksNamesOfOneFile) {
+  ASSERT_TRUE(add(directory("a")));
+  ASSERT_TRUE(add(file("a/first"), "text"));
+  CopiedEntry second = file("second");
+  second.hardlink = "a/first";
+  ASSERT_TRUE(add(second));
+  EXPECT_EQ(fs::hard_link_count(inside("second")), 2u);
+  CopiedEntry third = file("third");
+  third.hardlink = "nowhere";
+  ASSERT_TRUE(add(third));
+  EXPECT_EQ(losses_, std::vector<std::string>{"third"});
+}
+
+TEST_F(DirectoryTargetTest, LeavesHolesForWhatIsNotKnown) {
+  std::string contents(3 * 65536, 'x');
+  std::vector<DataReader::Failure> failures;
+  failures.push_back({65536, 65536, Error(karst::err::io, "bad")});
+  ASSERT_TRUE(add(file("a"), contents, failures));
+  std::string expected = contents;
+  std::fill_n(expected.begin() + 65536, 65536, '\0');
+  EXPECT_EQ(read(inside("a")), expected);
+  const int fd = ::open(inside("a").c_str(), O_RDONLY | O_CLOEXEC);
+  EXPECT_EQ(lseek(fd, 0, SEEK_HOLE), 65536);
+  close(fd);
+}
+
+TEST_F(DirectoryTargetTest, ReachesPathsLongerThanTheSystemTakesAtOnce) {
+  std::string path;
+  for (int depth = 0; depth < 100; ++depth) {
+    path += (depth ? "/" : "") + std::string(100, 'd');
+    ASSERT_TRUE(add(directory(path)));
+  }
+  EXPECT_TRUE(add(file(path + "/file"), "text"));
+  EXPECT_TRUE(target_->finish());
+  EXPECT_TRUE(losses_.empty());
+}
+
+}  // namespace
+}  // namespace karst::btrfs::testing

@@ -1,0 +1,122 @@
+#include "btrfs/tool/restore/node_rebuild.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace karst::btrfs {
+
+void NodeRebuild::look_at(uint64_t tree, const Root& root) {
+  visit({Logical(root.item.bytenr.value()), root.item.generation, root.item.level, tree, {}}, Key::min(),
+        Key::max());
+}
+
+void NodeRebuild::visit(const BlockPointer& pointer, const Key& first, const Key& last) {
+  // Snapshots share most of their nodes.
+  if (pointer.level == 0 || pointer.level >= max_level || !visited_.insert(raw(pointer.address)).second)
+    return;
+  auto node = reader_.read(pointer);
+  if (!node) {
+    if (nodes_.size() < nodes_max) nodes_.push_back({pointer.root, pointer, first, last, {}});
+    return;
+  }
+  const TreeBlock& view = **node;
+  for (uint32_t slot = 0; pointer.level > 1 && slot < view.nritems(); ++slot) {
+    const KeyPtr& child = view.key_ptr(slot);
+    const Key from = view.key(slot);
+    const Key to = slot + 1 < view.nritems() ? std::min(view.key(slot + 1).predecessor(), last) : last;
+    if (from > to) continue;
+    visit({Logical(child.blockptr.value()), child.generation, static_cast<uint8_t>(pointer.level - 1),
+           pointer.root, from},
+          from, to);
+  }
+}
+
+// Whether a tree may hold blocks with this owner: its own, of those it is a snapshot of, of deleted ones.
+bool NodeRebuild::may_share(uint64_t tree, uint64_t owner) const {
+  if (owner == tree) return true;
+  if (!is_fs_tree(tree) || !is_fs_tree(owner)) return false;
+  auto at = listed_.find(owner);
+  if (at == listed_.end() || at->second.item.refs == 0) return true;
+  const Uuid& owner_uuid = at->second.item.uuid;
+  auto child = listed_.find(tree);
+  for (size_t steps = 0; child != listed_.end() && steps < listed_.size(); ++steps) {
+    const Uuid parent = child->second.item.parent_uuid;
+    if (parent.is_null()) return false;
+    if (parent == owner_uuid) return true;
+    child = std::find_if(listed_.begin(), listed_.end(),
+                         [&](const auto& entry) { return entry.second.item.uuid == parent; });
+  }
+  return false;
+}
+
+void NodeRebuild::add(const TreeBlock& block) {
+  if (block.nritems() == 0) return;
+  const Key first = block.key(0), last = block.key(block.nritems() - 1);
+  for (Lost& node : nodes_) {
+    if (block.level() + 1 != node.pointer.level || block.generation() > node.pointer.generation) continue;
+    if (first < node.first || first > node.last || !may_share(node.tree, block.owner())) continue;
+    if (!check_block_structure(block, reader_.geometry())) return;
+    auto [at, inserted] = node.children.try_emplace(first, Child{block.bytenr(), block.generation(), last});
+    if (!inserted && at->second.generation < block.generation())
+      at->second = {block.bytenr(), block.generation(), last};
+  }
+}
+
+// Those that do not contradict each other, newest first.
+std::map<Key, NodeRebuild::Child> NodeRebuild::choose(
+    const Lost& node, const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated) {
+  std::vector<std::pair<Key, Child>> by_age(node.children.begin(), node.children.end());
+  std::stable_sort(by_age.begin(), by_age.end(),
+                   [](const auto& a, const auto& b) { return a.second.generation > b.second.generation; });
+  std::map<Key, Child> chosen;
+  for (const auto& [first, child] : by_age) {
+    auto after = chosen.upper_bound(first);
+    const bool overlaps = (after != chosen.end() && after->first <= child.last) ||
+                          (after != chosen.begin() && std::prev(after)->second.last >= first);
+    if (overlaps || !is_allocated(child.bytenr, static_cast<uint8_t>(node.pointer.level - 1))) continue;
+    chosen.emplace(first, child);
+  }
+  return chosen;
+}
+
+Damage::Substitute NodeRebuild::build(const Lost& node, const std::map<Key, Child>& children) const {
+  Damage::Substitute made;
+  made.node.resize(sizeof(Header) + children.size() * sizeof(KeyPtr));
+  Header header{};
+  header.fsid = reader_.geometry().metadata_uuid;
+  header.bytenr = raw(node.pointer.address);
+  header.flags = header_flag_written;
+  header.generation = node.pointer.generation;
+  header.owner = node.tree;
+  header.nritems = static_cast<uint32_t>(children.size());
+  header.level = node.pointer.level;
+  std::memcpy(made.node.data(), &header, sizeof header);
+  size_t at = sizeof header;
+  Key known = node.first;  // all before is there
+  for (const auto& [first, child] : children) {
+    const KeyPtr pointer{DiskKey::from(first), le64(child.bytenr), le64(child.generation)};
+    std::memcpy(made.node.data() + at, &pointer, sizeof pointer);
+    at += sizeof pointer;
+    if (first > known) made.gaps.emplace_back(known, first.predecessor());
+    // Where a child that is a node itself ends is not known: it is taken to reach up to the next one.
+    auto next = children.upper_bound(first);
+    if (node.pointer.level == 1)
+      known = child.last.successor();
+    else
+      known = next == children.end() ? Key::max() : next->first;
+  }
+  if (known <= node.last && node.pointer.level == 1) made.gaps.emplace_back(known, node.last);
+  return made;
+}
+
+void NodeRebuild::make(const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated,
+                       Damage& damage) {
+  for (const Lost& node : nodes_) {
+    auto children = choose(node, is_allocated);
+    if (children.empty()) continue;
+    made_.insert(raw(node.pointer.address));
+    damage.set_substitute(raw(node.pointer.address), build(node, children));
+  }
+}
+
+}  // namespace karst::btrfs

@@ -1,0 +1,66 @@
+// Inner nodes that are lost, made again from the blocks they led to.
+//
+// A node says only where its children are and how their keys begin; the children say both themselves. So for
+// each lost node a scan collects the blocks of the level below whose keys lie in the node's range, that
+// belong to the tree (or to one it may share blocks with) and are not newer than the node. Newer ones win
+// over those they overlap, and what the extent tree does not have as allocated is not taken: it was freed.
+// Between leaves that do not follow each other closely another may be lost with the node; those gaps are
+// noted when the node is used (tree/damage.h).
+//
+// Not thread-safe. Memory: one entry for each first key found below a lost node; lost nodes past `nodes_max`
+// stay lost.
+#pragma once
+#include <functional>
+#include <map>
+#include <unordered_set>
+#include <vector>
+
+#include "btrfs/tree/damage.h"
+#include "btrfs/tree/filesystem.h"
+
+namespace karst::btrfs {
+
+class NodeRebuild {
+ public:
+  static constexpr size_t nodes_max = 4096;
+
+  // `listed`: all subvolumes that exist.
+  NodeRebuild(BlockReader& reader, const std::map<uint64_t, Root>& listed)
+      : reader_(reader), listed_(listed) {}
+
+  // Looks for lost nodes of this tree, the root first. Reads its inner nodes.
+  void look_at(uint64_t tree, const Root& root);
+  bool any_lost() const { return !nodes_.empty(); }
+
+  // A block that a scan has found.
+  void add(const TreeBlock& block);
+
+  // Gives `damage` a substitute for each node of which a child was found.
+  void make(const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated, Damage& damage);
+  // Whether one was made for the block at this address.
+  bool has_made(uint64_t bytenr) const { return made_.contains(bytenr); }
+
+ private:
+  struct Child {
+    uint64_t bytenr, generation;
+    Key last;  // of a leaf; of a node the key of its last child
+  };
+  struct Lost {
+    uint64_t tree;
+    BlockPointer pointer;
+    Key first, last;
+    std::map<Key, Child> children;  // by first key
+  };
+  void visit(const BlockPointer& pointer, const Key& first, const Key& last);
+  bool may_share(uint64_t tree, uint64_t owner) const;
+  static std::map<Key, Child> choose(const Lost& node,
+                                     const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated);
+  Damage::Substitute build(const Lost& node, const std::map<Key, Child>& children) const;
+
+  BlockReader& reader_;
+  const std::map<uint64_t, Root>& listed_;
+  std::vector<Lost> nodes_;
+  std::unordered_set<uint64_t> visited_, made_;  // addresses
+};
+
+}  // namespace karst::btrfs
