@@ -17,7 +17,8 @@ size_t common_prefix(Bytes a, Bytes b) {
 }  // namespace
 
 int compare_keys(Bytes a, Bytes b) {
-  if (int order = std::memcmp(a.data(), b.data(), std::min(a.size(), b.size()))) return order;
+  const size_t both = std::min(a.size(), b.size());
+  if (int order = both == 0 ? 0 : std::memcmp(a.data(), b.data(), both)) return order;
   return a.size() < b.size() ? -1 : a.size() > b.size();
 }
 
@@ -62,7 +63,8 @@ RunReader::RunReader(const SpillFile& file, const SortedRun& run)
 // Has `wanted` bytes in the buffer, or all that are left.
 Result<void> RunReader::fill(size_t wanted) {
   if (end_ - begin_ >= wanted || left_ == 0) return {};
-  std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+  std::copy(buffer_.begin() + static_cast<ptrdiff_t>(begin_), buffer_.begin() + static_cast<ptrdiff_t>(end_),
+            buffer_.begin());
   end_ -= begin_;
   begin_ = 0;
   if (buffer_.size() < std::max(wanted, read_size)) buffer_.resize(std::max(wanted, read_size));

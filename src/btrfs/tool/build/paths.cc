@@ -81,7 +81,12 @@ bool is_below_or_at(std::string_view path, std::string_view ancestor) {
 }
 
 std::string join_paths(std::string_view a, std::string_view b) {
-  return fmt::format("{}{}{}", a, a.empty() || b.empty() ? "" : "/", b);
+  std::string path;
+  path.reserve(a.size() + 1 + b.size());
+  path = a;
+  if (!a.empty() && !b.empty()) path += '/';
+  path += b;
+  return path;
 }
 
 int compare_paths(std::string_view a, std::string_view b) {

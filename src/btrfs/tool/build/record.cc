@@ -268,6 +268,7 @@ RecordKind kind_of(Bytes value) { return static_cast<RecordKind>(overlay<StoredH
 uint32_t mode_of(Bytes value) { return overlay<StoredHead>(value)->mode; }
 ContentKind content_of(Bytes value) { return static_cast<ContentKind>(overlay<StoredHead>(value)->content); }
 bool has_link_key(Bytes value) { return overlay<StoredHead>(value)->flags & with_link_key; }
+uint64_t size_of(Bytes value) { return overlay<StoredHead>(value)->size; }
 uint64_t number_of(Bytes value) { return overlay<StoredHead>(value)->number; }
 uint64_t directory_of(Bytes value) { return overlay<StoredHead>(value)->directory; }
 uint64_t index_of(Bytes value) { return overlay<StoredHead>(value)->index; }

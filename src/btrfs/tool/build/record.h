@@ -82,6 +82,7 @@ RecordKind kind_of(Bytes value);
 uint32_t mode_of(Bytes value);
 ContentKind content_of(Bytes value);
 bool has_link_key(Bytes value);
+uint64_t size_of(Bytes value);
 uint64_t number_of(Bytes value);
 uint64_t directory_of(Bytes value);
 uint64_t index_of(Bytes value);

@@ -1,5 +1,6 @@
 #include "btrfs/tool/build/resolve.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "btrfs/tool/build/errors.h"
@@ -171,7 +172,7 @@ Result<bool> Settler::enter_directory_of(const KeyView& path) {
   const std::string_view parent = path.parent();
   wanted_key_.resize(sizeof head + parent.size() + 1);
   std::memcpy(wanted_key_.data(), &head, sizeof head);
-  std::memcpy(wanted_key_.data() + sizeof head, parent.data(), parent.size());
+  std::copy_n(as_bytes(parent).begin(), parent.size(), wanted_key_.begin() + sizeof head);
   wanted_key_.back() = std::byte{0};
   if (wanted_key_ == directory_key_) return directory_exists_;
 
@@ -229,8 +230,7 @@ Result<void> Settler::emit(const KeyView& path) {
     TRY(emit_linked(value, number, path.name()));
   } else {
     ++subvolume.inodes;
-    if ((mode_of(value) & mode::type_mask) == mode::regular)
-      subvolume.bytes += decode_record(value, absolute_path_).attributes.size;
+    if ((mode_of(value) & mode::type_mask) == mode::regular) subvolume.bytes += size_of(value);
   }
   return entries_.add(path.place, value);
 }

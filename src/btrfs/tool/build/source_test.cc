@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include "btrfs/tool/build/errors.h"
 #include "btrfs/tool/build/posix_acl.h"
@@ -41,10 +42,8 @@ class TestArchive {
     ::archive_entry_set_pathname(entry, path);
     ::archive_entry_set_mode(entry, mode);
     ::archive_entry_set_mtime(entry, 1000, 5);
-    if (S_ISLNK(mode))
-      ::archive_entry_set_symlink(entry, std::string(content).c_str());
-    else
-      ::archive_entry_set_size(entry, static_cast<la_int64_t>(content.size()));
+    if (S_ISLNK(mode)) ::archive_entry_set_symlink(entry, std::string(content).c_str());
+    ::archive_entry_set_size(entry, S_ISREG(mode) ? static_cast<la_int64_t>(content.size()) : 0);
     if (change) change(entry);
     EXPECT_GE(::archive_write_header(archive_, entry), ARCHIVE_WARN) << ::archive_error_string(archive_);
     if (S_ISREG(mode)) ::archive_write_data(archive_, content.data(), content.size());
@@ -472,6 +471,43 @@ TEST_F(SourceTest, ChangingWhatIsNotThereIsAnError) {
   auto layout = build({write("plan.json", R"({"version": 1, "entries": [{"path": "/a", "mode": "0644"}]})")});
   ASSERT_FALSE(layout);
   EXPECT_TRUE(layout.error().is(err::source_missing_path));
+}
+
+// No crash, no hang: an error, or whatever the bytes mean now.
+TEST_F(SourceTest, DamagedArchivesAndPlansAreReadOrRefused) {
+  TestArchive pax, cpio(::archive_write_set_format_cpio_newc);
+  for (TestArchive* archive : {&pax, &cpio})
+    archive->dir("d")
+        .file("d/f", std::string(3000, 'x'))
+        .add("l", S_IFLNK | 0777, "d/f")
+        .link("h", "d/f")
+        .file(std::string(200, 'n').c_str(), "long");
+  const std::string plan =
+      R"({"version": 1, "entries": [{"path": "/a", "type": "file", "content": {"hex": "00"},
+      "acl": "u::r,g::r,o::r,u:1:r", "mtime": "2024-02-29T12:00:00Z", "owner": "1:2", "xattrs": {"user.a": null}},
+      {"path": "/s", "subvolume": true, "compression": "zstd:3"}, {"path": "/d", "type": "block", "device": "1:2"}]})";
+  const std::pair<const char*, std::string> good[] = {
+      {"tar:", pax.bytes()}, {"tar:", cpio.bytes()}, {"plan:", plan}};
+  SkipSourceErrors errors{Logger()};
+  int read = 0, refused = 0;
+  for (const auto& [kind, bytes] : good)
+    for (uint32_t seed = 1; seed <= 150; ++seed) {
+      std::mt19937 random(seed);
+      std::string damaged = bytes;
+      for (uint32_t n = 1 + random() % 3; n > 0; --n)
+        damaged[random() % damaged.size()] = static_cast<char>("0/.\0\xff\"{7 "[random() % 9]);
+      if (random() % 8 == 0) damaged.resize(random() % damaged.size());
+      options_.errors = random() % 2 ? &errors : nullptr;
+      auto layout = build({kind + write("damaged", damaged)});
+      if (!layout) {
+        ++refused;
+        continue;
+      }
+      ++read;
+      (void)walk_lines(*layout, &store_);
+    }
+  EXPECT_GT(read, 20);
+  EXPECT_GT(refused, 50);
 }
 
 TEST_F(SourceTest, AMissingSourceIsAnErrorWithItsName) {
