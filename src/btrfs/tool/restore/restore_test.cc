@@ -172,7 +172,7 @@ TEST_P(EachBlock, DestroyedLosesNoMoreThanItHeld_BT025) {
   const Manifest manifest = files.manifest();
   const Contents contents(image);
   // Of an image with very many leaves a sample, the same each time.
-  const size_t step = contents.levels().size() / 150 + 1;
+  const size_t step = contents.levels().size() / 60 + 1;
   size_t number = 0;
   for (const auto& [bytenr, level] : contents.levels()) {
     if (level == 0 && number++ % step != 0) continue;
