@@ -1,0 +1,74 @@
+"""What the benchmarks share: commands, mounts that end with a with block, images made through the kernel."""
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def run(command, **options):
+    return subprocess.run(command, check=True, **options)
+
+
+def shell(command, **options):
+    return run(["bash", "-ec", "set -o pipefail; " + command], **options)
+
+
+def in_private_namespace():
+    """Runs this script again in a mount namespace of its own, unless it is in one."""
+    if os.environ.get("KARST_BENCH_PRIVATE") != "1":
+        os.environ["KARST_BENCH_PRIVATE"] = "1"
+        os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable] + sys.argv)
+
+
+class Mount:
+    """A kernel loop mount."""
+
+    def __init__(self, image, options="ro"):
+        self.image, self.options = image, options
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="karst-bench-")
+        run(["mount", "-t", "btrfs", "-o", "loop," + self.options, self.image, self.dir])
+        return self.dir
+
+    def __exit__(self, *ignored):
+        run(["umount", self.dir])
+        os.rmdir(self.dir)
+
+
+class Fuse:
+    """A FUSE mount in the foreground, ended by unmounting it and waiting for its server."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="karst-bench-")
+        self.server = subprocess.Popen([part.replace("{dir}", self.dir) for part in self.command])
+        for _ in range(500):
+            if os.path.ismount(self.dir):
+                return self.dir
+            if self.server.poll() is not None:
+                sys.exit("FUSE server ended: " + " ".join(self.command))
+            time.sleep(0.01)
+        sys.exit("FUSE mount did not appear")
+
+    def peak_memory(self):
+        """The server's, in bytes, so far."""
+        with open(f"/proc/{self.server.pid}/status") as status:
+            return int(status.read().split("VmHWM:")[1].split()[0]) * 1024
+
+    def __exit__(self, *ignored):
+        run(["umount", self.dir])
+        self.server.wait(timeout=60)
+        os.rmdir(self.dir)
+
+
+def make_image(path, size, options, fill):
+    """A fresh btrfs with what fill(directory) puts into it."""
+    with open(path, "wb") as file:
+        file.truncate(size)
+    run(["mkfs.btrfs", "-q", "-f", path], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with Mount(path, "rw,noatime" + options) as directory:
+        fill(directory)
