@@ -66,7 +66,9 @@ Result<void> set_threads(MountOptions& options, std::string_view value) {
 }
 
 Result<void> set_cache_size(MountOptions& options, std::string_view value) {
+  constexpr uint64_t least = 1 << 20;
   options.cache_size = TRY(block::parse_size(value));
+  if (*options.cache_size < least) return Error(err::invalid, "must be at least 1M");
   return {};
 }
 

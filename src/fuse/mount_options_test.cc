@@ -102,6 +102,7 @@ TEST(MountOptions, WhatIsWrongIsNamed_BT034) {
   EXPECT_THAT(error_of("degraded=1"), HasSubstr("'degraded' takes no value"));
   EXPECT_THAT(error_of("threads=0"), HasSubstr("must be from 1 to 256"));
   EXPECT_THAT(error_of("cache-size=lots"), HasSubstr("'cache-size=lots'"));
+  EXPECT_THAT(error_of("cache-size=1023K"), HasSubstr("at least 1M"));
   EXPECT_THAT(error_of("rescue=all"), HasSubstr("'all' is not supported"));
 }
 

@@ -28,6 +28,13 @@ const ErrorKind not_mounted{"not-mounted", nullptr, EIO};
 
 namespace {
 
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
 int wake_signal() { return SIGRTMIN + 3; }
 void woken(int) {}
 
@@ -75,13 +82,15 @@ Result<std::string> directory_at(const std::string& path) {
   return std::string(whole.get());
 }
 
-// Without permission to open it, fusermount3 may still do it for us.
+// libfuse asks fusermount3 to mount, but opens the device itself.
 Result<void> check_fuse_device() {
   int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  if (fd >= 0)
-    ::close(fd);
-  else if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-    return Error::from_errno(errno, "cannot open /dev/fuse; is the kernel's fuse module there?");
+  if (fd < 0) {
+    bool absent = errno == ENOENT || errno == ENODEV || errno == ENXIO;
+    return Error::from_errno(errno, absent ? "cannot open /dev/fuse; is the kernel's fuse module there?"
+                                           : "cannot open /dev/fuse");
+  }
+  ::close(fd);
   return {};
 }
 
@@ -142,6 +151,12 @@ bool checks_permissions(const MountOptions& options) {
 unsigned default_threads() { return std::clamp(2 * std::thread::hardware_concurrency(), 2u, 16u); }
 
 }  // namespace
+
+HeldSignals::HeldSignals() {
+  const sigset_t ends = ending_signals();
+  ::pthread_sigmask(SIG_BLOCK, &ends, &before_);
+}
+HeldSignals::~HeldSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 Server::Server(btrfs::Image& image, const Logger& log, struct statvfs space, const MountOptions& options)
     : log_(log),
@@ -237,9 +252,8 @@ Result<void> Server::run(Signals signals) {
   action.sa_handler = woken;                     // without SA_RESTART: read() is to return
   ::sigaction(wake_signal(), &action, nullptr);  // and left there: another server may be running too
   // Blocked before there are threads, which inherit it. The wake-up must get through to them.
-  sigset_t ends, wake, old_mask;
-  sigemptyset(&ends);
-  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&ends, signal);
+  const sigset_t ends = ending_signals();
+  sigset_t wake, old_mask;
   sigemptyset(&wake);
   sigaddset(&wake, wake_signal());
   int signal_fd = -1;

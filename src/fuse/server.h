@@ -8,6 +8,8 @@
 // So a daemon may fork between the two, if the image was opened without starting threads; Background
 // (background.h) instead forks first and tells the parent when the mount is there.
 #pragma once
+#include <signal.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -20,6 +22,20 @@ namespace karst::fuse {
 namespace err {
 extern const ErrorKind not_mounted;  // mounting failed; EIO, or the errno is that of what was refused
 }
+
+// Keeps SIGTERM, SIGINT and SIGHUP back in this thread while it lives. Made before Server::create(), it
+// leaves no moment at which one of them would end the process and leave the mount without a server: run()
+// takes it.
+class HeldSignals {
+ public:
+  HeldSignals();
+  ~HeldSignals();
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 class Server {
  public:
@@ -34,7 +50,7 @@ class Server {
 
   enum class Signals : uint8_t {
     ignored,  // the caller's business
-    heeded,   // SIGTERM, SIGINT and SIGHUP end run(); they are blocked in all threads meanwhile
+    heeded,   // SIGTERM, SIGINT and SIGHUP end run(), also if held; they are blocked in all threads meanwhile
   };
   // Once. Takes SIGRTMIN+3 for itself, for as long as the process lives. Call it from a thread that no other
   // part of the program signals or unblocks signals in.

@@ -489,6 +489,25 @@ TEST_F(ServerTest, SigtermUnmountsAndEndsWell) {
   EXPECT_FALSE(is_mounted(directory.path()));
 }
 
+TEST_F(ServerTest, ASignalBetweenMountingAndServingUnmountsToo) {
+  UnpackedImage files("nodes");
+  TemporaryDirectory directory;
+  pid_t child = ::fork();
+  if (child == 0) {
+    Opened opened(files);
+    const HeldSignals held;
+    auto server = Server::create(*opened.image, directory.path(), "image", {}, Logger());
+    if (!server) ::_exit(2);
+    ::raise(SIGTERM);
+    ::_exit((*server)->run(Server::Signals::heeded) ? 0 : 3);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_FALSE(is_mounted(directory.path()));
+}
+
 TEST_F(ServerTest, TwoMountsOfOneImageDoNotMind) {
   UnpackedImage files("nodes");
   Mounted first(files), second(files);
