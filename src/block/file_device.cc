@@ -75,7 +75,10 @@ Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path,
                                                         FileOptions options) {
   flags |= O_CLOEXEC | (options.direct ? O_DIRECT : 0);
   struct stat info;
-  const bool claim = options.exclusive && ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISFIFO(info.st_mode))  // opening it would wait for somebody to write
+    return Error(err::invalid, "a pipe is not a device").at("device", path);
+  const bool claim = options.exclusive && exists && S_ISBLK(info.st_mode);
   const int fd = retry([&] { return ::open(path.c_str(), flags | (claim ? O_EXCL : 0), 0666); });
   if (fd < 0) return Error::from_errno(errno, "cannot open").at("device", path);
   return std::unique_ptr<FileDevice>(new FileDevice(path, fd));

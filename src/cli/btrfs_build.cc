@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <csignal>
 #include <cstdlib>
 #include <ctime>
 
@@ -11,6 +10,7 @@
 #include "btrfs/tool/build/builder.h"
 #include "btrfs/tool/build/paths.h"
 #include "btrfs/tool/build/source.h"
+#include "cli/interrupt.h"
 #include "cli/make_arguments.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -132,8 +132,6 @@ class Targets {
   bool overwritten_ = false, kept_ = false;
 };
 
-const CancelSource* interrupted = nullptr;
-
 std::vector<SourceSpec> source_specs(const BuildArguments& arguments) {
   std::vector<SourceSpec> specs;
   for (const std::string& source : arguments.sources) {
@@ -180,11 +178,9 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   StopOnSourceError stop;
   SourceErrorPolicy& errors = arguments.ignore_errors ? static_cast<SourceErrorPolicy&>(skip) : stop;
   build.load.errors = &errors;
-  static CancelSource cancel;
-  interrupted = &cancel;
-  for (int signal_number : {SIGINT, SIGTERM}) signal(signal_number, [](int) { interrupted->cancel(); });
+  const CancelToken cancel = cancelled_by_signals();
   Progress progress;
-  build.cancel = cancel.token();
+  build.cancel = cancel;
   build.progress = progress;
 
   Targets targets(session);
@@ -195,7 +191,7 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   SourceOptions source_options;
   source_options.look_up_names = arguments.names;
   source_options.errors = &errors;
-  source_options.cancel = cancel.token();
+  source_options.cancel = cancel;
   source_options.progress = progress;
   source_options.log = session.log();
   source_options.exclude = targets.file();

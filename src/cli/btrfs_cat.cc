@@ -3,6 +3,7 @@
 
 #include "btrfs/tool/stream.h"
 #include "cli/image_arguments.h"
+#include "cli/output.h"
 
 namespace karst::cli {
 namespace {
@@ -17,7 +18,7 @@ Result<void> write_out(Bytes bytes) {
   while (!bytes.empty()) {
     ssize_t written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return Error::from_errno(errno, "writing to standard output");
+    if (written < 0) return output_error(errno);
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
   return {};
@@ -28,13 +29,19 @@ Result<int> run_cat(const Session& session, const CatArguments& arguments) {
   auto pool = TRY(WorkerPool::create({.name = "read", .threads = arguments.threads}));
   int status = exit_ok;
   for (const std::string& path : arguments.paths) {
+    bool output_failed = false;
+    auto write = [&](Bytes bytes) {
+      auto written = write_out(bytes);
+      output_failed = !written;
+      return written;
+    };
     auto done = [&]() -> Result<void> {
       auto file = TRY(btrfs::resolve(opened.fs(), opened.image->root(), path, btrfs::LastSymlink::follow));
-      return btrfs::stream_file(*opened.image, file, {}, *pool, write_out);
+      return btrfs::stream_file(*opened.image, file, {}, *pool, write);
     }();
     if (done) continue;
-    if (done.error().errno_value() == EPIPE) return exit_failed;
-    fmt::print(stderr, "karst: {}: {}\n", path, done.error().message());
+    if (output_failed) return std::move(done).error();
+    print_problem(path, done.error());
     status = exit_problems;
   }
   return status;
@@ -47,7 +54,9 @@ void add_btrfs_cat(CLI::App& btrfs, Session& session) {
   auto arguments = std::make_shared<CatArguments>();
   arguments->image.declare(verb);
   verb.add_option("PATH", arguments->paths, "Files in the image; symbolic links are followed")->required();
-  verb.add_option("--threads", arguments->threads, "Threads that read ahead (default: one per processor)");
+  verb.add_option("--threads", arguments->threads, "Threads that read ahead (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, threads_max));
   session.verb(verb, [&session, arguments] { return run_cat(session, *arguments); });
 }
 

@@ -34,7 +34,6 @@ class UsePrinter {
       fmt::print("{:>10}  {:>10}  {:>10}  {}\n", size(use.total), size(use.exclusive),
                  use.set_shared ? size(*use.set_shared) : "-", shown_name(use.path));
     }
-    if (ferror(stdout)) return Error::from_errno(errno, "writing to standard output");
     return {};
   }
 
@@ -53,7 +52,7 @@ Result<int> run_du(const Session& session, const DuArguments& arguments) {
   for (const std::string& path : paths) {
     auto start = btrfs::resolve(opened.fs(), opened.image->root(), path, btrfs::LastSymlink::follow);
     if (!start) {
-      fmt::print(stderr, "karst: {}\n", start.error().message());
+      print_problem(start.error());
       status = exit_problems;
       continue;
     }

@@ -70,8 +70,7 @@ Result<int> run_dump_super(const Session& session, const DumpSuperArguments& arg
     for (uint64_t offset : offsets) {
       auto dumped = dump.dump(*device, offset);
       if (dumped) continue;
-      fflush(stdout);
-      fmt::print(stderr, "karst: {}\n", dumped.error().message());
+      print_problem(dumped.error());
       status = exit_problems;
     }
   }

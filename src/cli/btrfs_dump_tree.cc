@@ -21,7 +21,7 @@ struct DumpTreeArguments {
 
 Result<void> write_out(std::string_view text) {
   if (fwrite(text.data(), 1, text.size(), stdout) == text.size()) return {};
-  return Error::from_errno(errno, "writing to standard output");
+  return output_error(errno);
 }
 
 class Receiver : public btrfs::DumpReceiver {
@@ -173,7 +173,7 @@ Result<void> parse(DumpTreeArguments& arguments) {
 
 Result<int> run_dump_tree(const Session& session, DumpTreeArguments& arguments) {
   if (auto parsed = parse(arguments); !parsed) {
-    fmt::print(stderr, "karst: {}\n", parsed.error().message());
+    print_problem(parsed.error());
     return exit_usage;
   }
   auto cache = TRY(arguments.image.make_cache());

@@ -1,9 +1,9 @@
 // karst btrfs export: a directory tree as a tar archive.
-#include <csignal>
 
 #include "block/open.h"
 #include "btrfs/tool/export.h"
 #include "cli/image_arguments.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
 #include "cli/progress_bar.h"
@@ -20,23 +20,21 @@ struct ExportArguments {
   bool one_subvolume = false, force = false;
 };
 
-const CancelSource* interrupted = nullptr;
-
 Result<int> run_export(const Session& session, const ExportArguments& arguments) {
   auto opened = TRY(arguments.image.open(session));
   auto start = TRY(btrfs::resolve(opened.fs(), opened.image->root(), arguments.path));
-  auto output = TRY(OutputFile::open(arguments.output, arguments.force));
+  const CancelToken cancel = cancelled_by_signals();
+  auto output = TRY(OutputFile::create(
+      arguments.output,
+      {.inputs = arguments.image.options().devices, .force = arguments.force, .cancel = cancel}));
   auto pool = TRY(WorkerPool::create({.name = "export", .threads = arguments.threads}));
 
-  static CancelSource cancel;
-  interrupted = &cancel;
-  for (int signal_number : {SIGINT, SIGTERM}) signal(signal_number, [](int) { interrupted->cancel(); });
   Progress progress;
   progress.begin_phase("exporting");
   btrfs::ExportOptions options;
   options.walk.cross_subvolumes = !arguments.one_subvolume;
   options.memory = TRY(block::parse_size(arguments.memory));
-  options.cancel = cancel.token();
+  options.cancel = cancel;
   options.progress = progress;
 
   Result<btrfs::ExportReport> report = [&] {
@@ -68,9 +66,12 @@ void add_btrfs_export(CLI::App& btrfs, Session& session) {
   verb.add_option("-o,--output", arguments->output, "The archive; - is standard output")
       ->type_name("FILE")
       ->required();
-  verb.add_option("--threads", arguments->threads, "Threads that read (default: one per processor)");
+  verb.add_option("--threads", arguments->threads, "Threads that read (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, threads_max));
   verb.add_option("--memory", arguments->memory, "File contents in flight")
       ->type_name("SIZE")
+      ->check(size_at_least(1 << 20))
       ->capture_default_str();
   verb.add_flag("--one-subvolume", arguments->one_subvolume, "Do not go into other subvolumes");
   verb.add_flag("--force", arguments->force, "Overwrite the archive if it exists");

@@ -1,8 +1,8 @@
 // karst btrfs find-root: blocks that were roots of a tree, now or some commits ago.
 #include <algorithm>
-#include <csignal>
 
 #include "cli/damaged_arguments.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 
@@ -40,17 +40,13 @@ void print_candidate(const btrfs::RootCandidate& candidate, const Wanted& wanted
       wanted.level ? fmt::format("{}", *wanted.level) : "any");
 }
 
-const CancelSource* interrupted = nullptr;
-
 Result<int> run_find_root(const Session& session, const FindRootArguments& arguments) {
-  static CancelSource cancel;
-  interrupted = &cancel;
-  for (int signal_number : {SIGINT, SIGTERM}) signal(signal_number, [](int) { interrupted->cancel(); });
+  const CancelToken cancel = cancelled_by_signals();
   Progress progress;
   std::optional<ProgressBar> bar(std::in_place, progress);
   auto cache = TRY(arguments.damaged.make_cache());
   auto options = arguments.damaged.options();
-  options.cancel = cancel.token();
+  options.cancel = cancel;
   options.progress = progress;
   btrfs::Damage damage;
   auto volume = TRY(btrfs::open_damaged_volume(TRY(arguments.damaged.open_devices()), options, *cache, damage,
@@ -62,7 +58,7 @@ Result<int> run_find_root(const Session& session, const FindRootArguments& argum
     return {};
   };
   progress.begin_phase("looking for tree roots");
-  const btrfs::BlockScanOptions scan{cancel.token(), progress};
+  const btrfs::BlockScanOptions scan{cancel, progress};
   if (arguments.scan_devices)
     TRY(scan_devices(*volume, scan, collect));
   else

@@ -1,10 +1,9 @@
 // karst btrfs ls: lists directories.
 #include <sys/sysmacros.h>
 
-#include <algorithm>
-
 #include "btrfs/tool/walk.h"
 #include "cli/image_arguments.h"
+#include "cli/least_values.h"
 #include "cli/output.h"
 
 namespace karst::cli {
@@ -16,11 +15,21 @@ struct LsArguments {
   bool long_form = false, recursive = false, inodes = false, unsorted = false, directory_itself = false;
 };
 
+// How many names of a directory are sorted at a time: bounds the memory that a directory of any size takes,
+// at the price of reading it once for each such number of its names.
+constexpr size_t sorted_max = 1 << 17;
+
 // One line's worth; the attributes are read again when it is printed, so that a large directory is cheap.
 struct Name {
   std::string name;
+  uint64_t index = 0;  // tells names apart that a broken directory has twice
   btrfs::InodeId id;
-  bool is_subvolume;
+  bool is_subvolume = false;
+
+  bool operator<(const Name& other) const {
+    int order = name.compare(other.name);
+    return order != 0 ? order < 0 : index < other.index;
+  }
 };
 
 class Lister {
@@ -37,7 +46,9 @@ class Lister {
  private:
   Result<void> list_directory(const btrfs::InodeId& directory, const std::string& path, bool titled);
   Result<void> print(const Name& name, btrfs::InodeId parent, const std::string& path);
-  Result<std::vector<Name>> read_names(const btrfs::InodeId& directory);
+  Result<void> for_each_name(const btrfs::InodeId& directory, FunctionRef<void(Name)> take,
+                             FunctionRef<void(const Error&)> left_out);
+  void print_or_report(const Name& name, btrfs::InodeId directory, const std::string& path);
   void problem(const std::string& path, const Error& error) {
     problems_ = true;
     session_.log().error("cannot list", {{"path", path}}, &error);
@@ -55,7 +66,7 @@ class Lister {
 Result<void> Lister::list(const std::string& path) {
   auto found = TRY(btrfs::resolve(fs_, image_.root(), path));
   if (!found.attributes.is_directory() || arguments_.directory_itself)
-    return print({path, found.id, false}, found.parent, path);
+    return print({path, 0, found.id, false}, found.parent, path);
   if (!arguments_.recursive) return list_directory(found.id, path, arguments_.paths.size() > 1);
   // Directories in the order of the walk; each is listed as it comes.
   btrfs::Walker walker(fs_, found);
@@ -74,27 +85,53 @@ Result<void> Lister::list(const std::string& path) {
   }
 }
 
-Result<std::vector<Name>> Lister::read_names(const btrfs::InodeId& directory) {
-  std::vector<Name> names;
-  if (directory.is_empty_subvolume()) return names;
+// In the order of their creation. An entry that cannot be read is left out; the error returned ends the
+// directory.
+Result<void> Lister::for_each_name(const btrfs::InodeId& directory, FunctionRef<void(Name)> take,
+                                   FunctionRef<void(const Error&)> left_out) {
+  if (directory.is_empty_subvolume()) return {};
   btrfs::DirectoryLister lister(fs_, TRY(fs_.tree(directory.subvolume)), directory.inode);
   lister.set_readahead(true);
-  for (auto entry = TRY(lister.seek(0)); entry; entry = TRY(lister.next()))
-    names.push_back({std::string(entry->name), entry->target, entry->is_subvolume});
-  if (!arguments_.unsorted)
-    std::sort(names.begin(), names.end(), [](const Name& a, const Name& b) { return a.name < b.name; });
-  return names;
+  std::optional<uint64_t> broken;
+  for (auto entry = lister.seek(0);; entry = lister.next()) {
+    if (!entry) {
+      // The lister goes on behind one bad entry, but not behind a bad block.
+      if (lister.position() == ~0ull || lister.position() == broken) return std::move(entry).error();
+      broken = lister.position();
+      left_out(entry.error());
+      continue;
+    }
+    if (!*entry) return {};
+    take({std::string((*entry)->name), (*entry)->index, (*entry)->target, (*entry)->is_subvolume});
+  }
+}
+
+void Lister::print_or_report(const Name& name, btrfs::InodeId directory, const std::string& path) {
+  std::string full = path.ends_with('/') ? path + name.name : path + "/" + name.name;
+  auto printed = print(name, directory, full);
+  if (!printed) problem(full, printed.error());
 }
 
 Result<void> Lister::list_directory(const btrfs::InodeId& directory, const std::string& path, bool titled) {
   if (titled && !array_) fmt::print("{}{}:\n", printed_ ? "\n" : "", shown_name(path));
   printed_ = true;
-  for (const Name& name : TRY(read_names(directory))) {
-    std::string full = path.ends_with('/') ? path + name.name : path + "/" + name.name;
-    auto printed = print(name, directory, full);
-    if (!printed) problem(full, printed.error());
+  auto report = [&](const Error& error) { problem(path, error); };
+  if (arguments_.unsorted)
+    return for_each_name(
+        directory, [&](const Name& name) { print_or_report(name, directory, path); }, report);
+  std::optional<Name> last;
+  for (;;) {
+    LeastValues<Name> least(last, sorted_max);
+    auto read = for_each_name(
+        directory, [&](Name name) { least.add(std::move(name)); },
+        [&](const Error& error) {
+          if (!last) report(error);
+        });
+    std::vector<Name> names = least.take();
+    for (const Name& name : names) print_or_report(name, directory, path);
+    if (!least.left_some()) return read;
+    last = std::move(names.back());
   }
-  return {};
 }
 
 Result<void> Lister::print(const Name& name, btrfs::InodeId parent, const std::string& path) {
@@ -141,7 +178,7 @@ Result<int> run_ls(const Session& session, const LsArguments& arguments) {
     auto listed = lister.list(path);
     if (listed) continue;
     status = exit_problems;
-    fmt::print(stderr, "karst: {}\n", listed.error().message());
+    print_problem(listed.error());
   }
   return lister.problems() ? exit_problems : status;
 }

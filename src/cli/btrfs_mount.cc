@@ -8,6 +8,8 @@
 #include <cstdlib>
 
 #include "cli/image_arguments.h"
+#include "cli/output.h"
+#include "core/printable.h"
 
 #ifdef KARST_FUSE
 #include "fuse/background.h"
@@ -85,6 +87,7 @@ Result<void> serve(const MountArguments& arguments, const fuse::MountOptions& op
   if (opening.subvol && opening.subvolid && image->root().subvolume != *opening.subvolid)
     return Error(err::invalid, "subvol and subvolid mean different subvolumes")
         .expected(*opening.subvolid, image->root().subvolume);
+  const fuse::HeldSignals held;
   auto server =
       TRY(fuse::Server::create(*image, arguments.directory, absolute(arguments.image.image), options, log));
   if (!arguments.foreground) {
@@ -99,7 +102,7 @@ Result<void> serve(const MountArguments& arguments, const fuse::MountOptions& op
 Result<int> run_mount(const MountArguments& arguments) {
   auto options = parse_options(arguments);
   if (!options) {
-    fmt::print(stderr, "karst: {}\n", options.error().message());
+    print_problem(options.error());
     return exit_usage;
   }
   fuse::Background background;
@@ -177,10 +180,10 @@ int run_mount_helper(int argc, char** argv) {
   if (fake) return parse_options(arguments) ? exit_ok : helper_usage;
 #endif
   auto status = run_mount(arguments);
-  if (!status) fmt::print(stderr, "mount.fuse.karst: {}\n", status.error().message());
+  if (!status) print_problem(status.error());
   if (!status || (*status != exit_ok && *status != exit_usage)) return helper_failed;
   if (*status == exit_usage) return helper_usage;
-  if (for_writing) fmt::print(stderr, "mount.fuse.karst: {}: mounted read-only\n", arguments.image.image);
+  if (for_writing) fmt::print(stderr, "karst: {}: mounted read-only\n", printable(arguments.image.image));
   return exit_ok;
 }
 

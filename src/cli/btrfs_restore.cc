@@ -1,11 +1,11 @@
 // karst btrfs restore: all that can still be read out of a damaged image.
-#include <csignal>
 
 #include "block/open.h"
 #include "btrfs/tool/restore/directory_target.h"
 #include "btrfs/tool/restore/restore.h"
 #include "btrfs/tool/tar_target.h"
 #include "cli/damaged_arguments.h"
+#include "cli/interrupt.h"
 #include "cli/loss_report.h"
 #include "cli/output_file.h"
 #include "cli/progress_bar.h"
@@ -38,8 +38,6 @@ struct RestoreArguments {
     return options;
   }
 };
-
-const CancelSource* interrupted = nullptr;
 
 struct FileCloser {
   void operator()(FILE* file) const { fclose(file); }
@@ -75,10 +73,15 @@ struct Target {
   btrfs::TarTarget* tar = nullptr;
   std::function<Result<void>(std::span<iovec>)> write;
 
-  Result<void> open(const RestoreArguments& arguments, btrfs::LossListener lost) {
+  Result<void> open(const RestoreArguments& arguments, const CancelToken& cancel, btrfs::LossListener lost) {
     if (arguments.dry_run) return {};
     if (!arguments.archive.empty()) {
-      file.emplace(TRY(OutputFile::open(arguments.archive, arguments.overwrite, "--overwrite")));
+      std::vector<std::string> inputs = arguments.damaged.more_devices;
+      inputs.push_back(arguments.damaged.image);
+      file.emplace(TRY(OutputFile::create(arguments.archive, {.inputs = std::move(inputs),
+                                                              .force = arguments.overwrite,
+                                                              .force_option = "--overwrite",
+                                                              .cancel = cancel})));
       write = [this](std::span<iovec> vectors) { return file->write(vectors); };
       auto made = std::make_unique<btrfs::TarTarget>(write);
       tar = made.get();
@@ -127,18 +130,16 @@ Result<void> check_arguments(const Session& session, const RestoreArguments& arg
 Result<int> run_restore(const Session& session, const RestoreArguments& arguments) {
   auto valid = check_arguments(session, arguments);
   if (!valid) {
-    fmt::print(stderr, "karst: {}\n", valid.error().message());
+    print_problem(valid.error());
     return exit_usage;
   }
-  static CancelSource cancel;
-  interrupted = &cancel;
-  for (int signal_number : {SIGINT, SIGTERM}) signal(signal_number, [](int) { interrupted->cancel(); });
+  const CancelToken cancel = cancelled_by_signals();
   Progress progress;
   std::optional<ProgressBar> bar(std::in_place, progress);
 
   auto cache = TRY(arguments.damaged.make_cache());
   auto open_options = arguments.open_options();
-  open_options.cancel = cancel.token();
+  open_options.cancel = cancel;
   open_options.progress = progress;
   auto image = TRY(
       btrfs::DamagedImage::open(TRY(arguments.damaged.open_devices()), open_options, *cache, session.log())
@@ -159,7 +160,7 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
   LossReport losses(std::move(reports), !session.json());
   auto lost = [&](const btrfs::CopyLoss& loss) { losses.add(loss); };
   Target target;
-  TRY(target.open(arguments, lost));
+  TRY(target.open(arguments, cancel, lost));
   auto pool = TRY(WorkerPool::create({.name = "restore", .threads = arguments.threads}));
 
   btrfs::RestoreOptions options;
@@ -171,7 +172,7 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
   options.repeat_directories = target.directory != nullptr;
   options.copy.memory = TRY(block::parse_size(arguments.memory));
   options.copy.give_unverified = arguments.damaged.ignore_checksums;
-  options.copy.cancel = cancel.token();
+  options.copy.cancel = cancel;
   options.copy.progress = progress;
   if ((arguments.dry_run || arguments.verbose) && !session.json())
     options.seen = [](const btrfs::WalkEntry& entry) {

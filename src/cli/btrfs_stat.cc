@@ -5,6 +5,7 @@
 #include "btrfs/file/xattr.h"
 #include "cli/image_arguments.h"
 #include "cli/output.h"
+#include "core/printable.h"
 
 namespace karst::cli {
 namespace {
@@ -72,7 +73,7 @@ Json to_json(const OpenedImage& opened, const std::string& path, const Facts& fa
   object["transid"] = facts.located.attributes.transid;
   object["sequence"] = facts.located.attributes.sequence;
   Json xattrs = Json::object();
-  for (const auto& [name, value] : facts.xattrs) xattrs[shown_name(name)] = hex(value);
+  for (const auto& [name, value] : facts.xattrs) xattrs[printable(name)] = hex(value);
   object["xattrs"] = std::move(xattrs);
   return object;
 }
@@ -85,7 +86,7 @@ Result<int> run_stat(const Session& session, const StatArguments& arguments) {
   for (const std::string& path : arguments.paths) {
     auto facts = collect(opened, path, arguments.follow);
     if (!facts) {
-      fmt::print(stderr, "karst: {}\n", facts.error().message());
+      print_problem(facts.error());
       status = exit_problems;
       continue;
     }

@@ -4,6 +4,15 @@
 
 namespace karst::cli {
 
+CLI::Validator size_at_least(uint64_t least) {
+  auto check = [least](const std::string& text) {
+    auto size = block::parse_size(text);
+    if (!size) return size.error().what();
+    return *size < least ? fmt::format("'{}' is less than {}", text, least) : std::string();
+  };
+  return CLI::Validator(check, "");
+}
+
 void ImageArguments::declare(CLI::App& verb) {
   verb.add_option("IMAGE", image, "Image file or block device with the file system")->required();
   verb.add_option("--device", more_devices, "A further device of the same file system (repeatable)")
@@ -21,6 +30,7 @@ void ImageArguments::declare(CLI::App& verb) {
       ->check(CLI::Range(0, 3));
   verb.add_option("--cache-size", cache_size, "Memory for cached blocks")
       ->type_name("SIZE")
+      ->check(size_at_least(1 << 20))
       ->capture_default_str();
   verb.add_flag("--norecovery", norecovery, "Do not show what a log left by a crash holds");
 }
@@ -38,9 +48,7 @@ btrfs::ImageOptions ImageArguments::options() const {
 }
 
 Result<std::unique_ptr<cache::Cache>> ImageArguments::make_cache() const {
-  uint64_t limit = TRY(block::parse_size(cache_size));
-  if (limit < 1 << 20) return Error(err::invalid, "--cache-size is below 1M");
-  return std::make_unique<cache::Cache>(cache::CacheOptions{.limit = limit});
+  return std::make_unique<cache::Cache>(cache::CacheOptions{.limit = TRY(block::parse_size(cache_size))});
 }
 
 Result<OpenedImage> ImageArguments::open(const Session& session) const {

@@ -17,6 +17,10 @@ struct OpenedImage {
   const btrfs::Filesystem& fs() const { return image->fs(); }
 };
 
+constexpr int threads_max = 256;
+// For options that take a size: what is none, or below `least`, is wrong usage.
+CLI::Validator size_at_least(uint64_t least);
+
 struct ImageArguments {
   std::string image;
   std::vector<std::string> more_devices;

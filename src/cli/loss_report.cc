@@ -1,6 +1,7 @@
 #include "cli/loss_report.h"
 
 #include "btrfs/format/key.h"
+#include "core/printable.h"
 
 namespace karst::cli {
 namespace {
@@ -37,8 +38,8 @@ void LossReport::add(const btrfs::CopyLoss& loss) {
   unchecked_ += !unverified && loss.error.is(err::checksum);
   if (text_)
     fmt::print(stderr, "karst: {}: {} {}{}: {}\n", unverified ? "unverified" : "lost",
-               unverified ? "range" : loss_name(loss.kind), shown_name(loss.path.empty() ? "." : loss.path),
-               range_text(loss), loss.error.message());
+               unverified ? "range" : loss_name(loss.kind), printable(loss.path.empty() ? "." : loss.path),
+               range_text(loss), printable(loss.error.message()));
   if (files_.empty()) return;
   Json object{{"kind", loss_name(loss.kind)}};
   set_name(object, "path", loss.path);
@@ -55,7 +56,7 @@ void LossReport::add(const btrfs::LostBlock& block) {
   if (text_)
     fmt::print(stderr, "karst: {}: block {} level {} of tree {}, items {} to {}: {}\n",
                block.rebuilt ? "rebuilt" : "lost", block.bytenr, block.level, btrfs::root_name(block.tree),
-               btrfs::key_text(block.first), btrfs::key_text(block.last), block.reason);
+               btrfs::key_text(block.first), btrfs::key_text(block.last), printable(block.reason));
   if (files_.empty()) return;
   const Json object{
       {"tree", block.tree},       {"bytenr", block.bytenr},         {"level", block.level},

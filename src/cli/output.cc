@@ -6,40 +6,25 @@
 #include <cstdio>
 #include <ctime>
 
+#include "btrfs/format/text.h"
+#include "core/printable.h"
+
 namespace karst::cli {
+
+const ErrorKind no_reader{"no-reader", nullptr, EPIPE};
+
+Error output_error(int errno_value) {
+  constexpr const char* what = "writing to standard output";
+  return errno_value == EPIPE ? Error(no_reader, what) : Error::from_errno(errno_value, what);
+}
+
 namespace {
 
-// The length of the UTF-8 character at the front, 0 if there is none.
-size_t utf8_length(std::string_view text) {
-  auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  unsigned char lead = byte(0);
-  size_t length = lead < 0x80                   ? 1
-                  : lead >= 0xc2 && lead < 0xe0 ? 2
-                  : lead >= 0xe0 && lead < 0xf0 ? 3
-                  : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  // Overlong forms, surrogates, beyond U+10FFFF.
-  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) >= 0xa0) ||
-      (lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) >= 0x90))
-    return 0;
-  return length;
-}
-
-bool is_control(std::string_view character) {
-  auto first = static_cast<unsigned char>(character[0]);
-  return first < 0x20 || first == 0x7f ||
-         (character.size() == 2 && first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
-}
-
+// A time whose year no calendar of the C library reaches is shown as "@seconds", as date(1) would take it.
 std::string strftime_text(const char* format, const timespec& time, bool utc) {
   struct tm parts {};
-  if (utc)
-    gmtime_r(&time.tv_sec, &parts);
-  else
-    localtime_r(&time.tv_sec, &parts);
+  if (!(utc ? gmtime_r(&time.tv_sec, &parts) : localtime_r(&time.tv_sec, &parts)))
+    return fmt::format("@{}", time.tv_sec);
   char text[64];
   return {text, strftime(text, sizeof text, format, &parts)};
 }
@@ -48,35 +33,22 @@ std::string strftime_text(const char* format, const timespec& time, bool utc) {
 
 std::string shown_name(std::string_view name) {
   static const bool terminal = isatty(STDOUT_FILENO) != 0;
-  if (!terminal) return std::string(name);
-  std::string shown;
-  while (!name.empty()) {
-    size_t length = utf8_length(name);
-    if (length == 0 || is_control(name.substr(0, length))) {
-      fmt::format_to(std::back_inserter(shown), "\\x{:02x}", static_cast<unsigned char>(name[0]));
-      length = 1;
-    } else {
-      shown += name.substr(0, length);
-    }
-    name.remove_prefix(length);
-  }
-  return shown;
+  return terminal ? printable(name) : std::string(name);
+}
+
+void print_problem(const Error& error) {
+  fflush(stdout);
+  fmt::print(stderr, "karst: {}\n", printable(error.message()));
+}
+
+void print_problem(std::string_view path, const Error& error) {
+  fflush(stdout);
+  fmt::print(stderr, "karst: {}: {}\n", printable(path), printable(error.message()));
 }
 
 void set_name(Json& object, const std::string& key, std::string_view name) {
   std::string valid;
-  bool intact = true;
-  for (std::string_view rest = name; !rest.empty();) {
-    size_t length = utf8_length(rest);
-    if (length == 0) {
-      valid += "\xef\xbf\xbd";
-      intact = false;
-      length = 1;
-    } else {
-      valid += rest.substr(0, length);
-    }
-    rest.remove_prefix(length);
-  }
+  bool intact = btrfs::append_utf8(valid, name);
   object[key] = valid;
   if (intact) return;
   std::string hex;
@@ -118,11 +90,13 @@ const char* type_word(mode_t mode) {
 
 std::string time_text(const timespec& time) { return strftime_text("%Y-%m-%d %H:%M", time, false); }
 std::string time_text_full(const timespec& time) {
-  return strftime_text("%Y-%m-%d %H:%M:%S", time, false) + fmt::format(".{:09d} ", time.tv_nsec) +
-         strftime_text("%z", time, false);
+  std::string second = strftime_text("%Y-%m-%d %H:%M:%S", time, false);
+  std::string fraction = fmt::format(".{:09d}", time.tv_nsec);
+  return second[0] == '@' ? second + fraction : second + fraction + " " + strftime_text("%z", time, false);
 }
 std::string time_json(const timespec& time) {
-  return strftime_text("%Y-%m-%dT%H:%M:%S", time, true) + fmt::format(".{:09d}Z", time.tv_nsec);
+  std::string second = strftime_text("%Y-%m-%dT%H:%M:%S", time, true);
+  return fmt::format("{}.{:09d}{}", second, time.tv_nsec, second[0] == '@' ? "" : "Z");
 }
 
 std::string size_text(uint64_t bytes) {

@@ -2,7 +2,12 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <new>
+#include <system_error>
+
+#include "cli/output.h"
 
 namespace karst::cli {
 
@@ -14,20 +19,30 @@ void Session::verb(CLI::App& verb, std::function<Result<int>()> run) {
 
 void Session::offer_json(CLI::App& verb) { verb.add_flag("--json", json_, "Print the facts as JSON"); }
 
+// fmt throws where printing fails; that ends the verb.
+Result<int> Session::run_chosen() const {
+  try {
+    return chosen_();
+  } catch (const std::system_error& error) {
+    return output_error(error.code().value());
+  } catch (const std::bad_alloc&) {
+    return Error(err::no_memory, "not enough memory");
+  }
+}
+
 int Session::finish(CLI::App& app) {
   if (!chosen_) {
     fputs(app.help().c_str(), stderr);
     return exit_usage;
   }
-  auto status = chosen_();
-  if (fflush(stdout) != 0 || ferror(stdout)) {
-    // Whoever read our output has gone; that is its business.
-    if (errno == EPIPE) return exit_failed;
-    log_.error("writing the output", {});
-    return exit_failed;
-  }
+  auto status = run_chosen();
+  if (fflush(stdout) != 0 && status)
+    status = output_error(errno);
+  else if (ferror(stdout) && status)
+    status = output_error(EIO);
   if (status) return *status;
-  fmt::print(stderr, "karst: {}\n", status.error().message());
+  if (status.error().is(no_reader)) return exit_failed;
+  print_problem(status.error());
   return exit_failed;
 }
 

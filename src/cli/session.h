@@ -27,6 +27,7 @@ class Session {
   int finish(CLI::App& app);
 
  private:
+  Result<int> run_chosen() const;
   TextSink text_;
   RateLimitSink limited_;
   Logger log_;
