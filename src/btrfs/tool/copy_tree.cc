@@ -280,7 +280,7 @@ Result<void> TreeCopier::plan_large(PlannedEntry entry) {
   uint64_t contents = 0;
   for (auto [offset, length] : entry.copied.data) contents += length;
   auto shared = std::make_shared<const PlannedEntry>(entry);
-  const auto data = entry.copied.data;
+  const auto& data = shared->copied.data;
   TRY(submit(entry_weight + data.size() * 64,
              [this, entry = std::move(entry)]() mutable { return make_header(std::move(entry)); }));
   uint64_t done = 0;

@@ -191,12 +191,13 @@ bool put_path(UstarHeader& header, std::string_view path) {
 }
 
 std::string sparse_map(const TarEntry& entry) {
-  auto data = entry.data;
+  const auto& data = entry.data;
   // A hole at the end is followed by no data there.
-  uint64_t end = data.empty() ? 0 : data.back().first + data.back().second;
-  if (end < entry.attributes.size) data.emplace_back(entry.attributes.size, 0);
-  std::string map = fmt::format("{}\n", data.size());
+  const uint64_t end = data.empty() ? 0 : data.back().first + data.back().second;
+  const bool ends_in_hole = end < entry.attributes.size;
+  std::string map = fmt::format("{}\n", data.size() + ends_in_hole);
   for (auto [offset, length] : data) fmt::format_to(std::back_inserter(map), "{}\n{}\n", offset, length);
+  if (ends_in_hole) fmt::format_to(std::back_inserter(map), "{}\n0\n", entry.attributes.size);
   pad(map);
   return map;
 }
