@@ -103,6 +103,7 @@ class Targets {
     if (!device) return std::move(device).error();
     files_.emplace_back(path, !exists);
     btrfs::MakeDevice made{*std::move(device), {}};
+    if (size) made.limit = *size;
     if (grows) made.spare = arguments.shrink ? 0 : uint64_t{256} << 20;
     return made;
   }
@@ -186,6 +187,7 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   Targets targets(session);
   std::vector<std::string> paths{arguments.output};
   paths.insert(paths.end(), arguments.more_devices.begin(), arguments.more_devices.end());
+  TRY(arguments.make.check(paths));
   std::vector<btrfs::MakeDevice> devices;
   for (const std::string& path : paths) devices.push_back(TRY(targets.open(arguments, path, size)));
   SourceOptions source_options;
@@ -215,7 +217,6 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
 
   const std::string temporary_directory = options.temporary_directory;
   targets.overwritten();
-  for (const btrfs::MakeDevice& device : devices) TRY(arguments.make.discard(*device.device));
   auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
   build.load.generation = writer->generation();
 
@@ -276,10 +277,12 @@ void add_btrfs_build(CLI::App& btrfs, Session& session) {
                   "dir:, tar:, oci:, oci-layer:, plan: and file: say what it is")
       ->required();
   verb.add_option("--device", arguments->more_devices, "A further device of the file system")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   verb.add_option("--subvol", arguments->subvolumes,
                   "Make this directory a subvolume; PATH:ro a read-only one")
-      ->type_name("PATH");
+      ->type_name("PATH")
+      ->allow_extra_args(false);
   verb.add_option("--default-subvol", arguments->default_subvolume, "Mounted unless told otherwise")
       ->type_name("PATH");
   verb.add_option("--compress", arguments->compress, "zstd[:1-15], zlib[:1-9] or lzo")->type_name("TYPE");

@@ -2,7 +2,6 @@
 #include <ctime>
 
 #include "block/open.h"
-#include "btrfs/format/inode_mode.h"
 #include "cli/make_arguments.h"
 #include "cli/output.h"
 
@@ -21,21 +20,6 @@ void print_features() {
     fmt::print("  {:<18} {} {}\n", feature.name, feature.on_by_default ? "+" : " ", feature.description);
 }
 
-// The only thing in it: the top-level directory.
-Result<void> write_top_level(btrfs::ImageWriter& writer) {
-  btrfs::InodeItem inode{};
-  inode.generation = inode.transid = writer.generation();
-  inode.nlink = 1;
-  inode.mode = btrfs::mode::directory | 0755;
-  const btrfs::Timespec now{writer.options().time, 0};
-  inode.atime = inode.ctime = inode.mtime = inode.otime = now;
-  btrfs::BulkTree tree = writer.begin_tree(btrfs::id::fs_tree);
-  TRY(tree.add({btrfs::id::first_free, btrfs::ItemType::inode_item, 0}, bytes_of(inode)));
-  TRY(tree.add({btrfs::id::first_free, btrfs::ItemType::inode_ref, btrfs::id::first_free},
-               {bytes_of(btrfs::InodeRef{0, 2}), as_bytes("..")}));
-  return writer.add_subvolume({.root = TRY(tree.finish()), .place = {}, .snapshot_of = {}, .time = now});
-}
-
 Result<int> run_mkfs(const Session& session, const MkfsArguments& arguments) {
   if (std::find(arguments.make.features.begin(), arguments.make.features.end(), "list") !=
       arguments.make.features.end()) {
@@ -47,12 +31,15 @@ Result<int> run_mkfs(const Session& session, const MkfsArguments& arguments) {
   options.time = time(nullptr);
   std::optional<uint64_t> size;
   if (!arguments.make.byte_count.empty()) size = TRY(block::parse_size(arguments.make.byte_count));
+  TRY(arguments.make.check(arguments.devices));
   std::vector<btrfs::MakeDevice> devices;
-  for (const std::string& path : arguments.devices)
-    devices.push_back({TRY(arguments.make.open(path, size)), {}});
-  for (const btrfs::MakeDevice& device : devices) TRY(arguments.make.discard(*device.device));
+  for (const std::string& path : arguments.devices) {
+    btrfs::MakeDevice made{TRY(arguments.make.open(path, size)), {}};
+    if (size) made.limit = *size;
+    devices.push_back(std::move(made));
+  }
   auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
-  TRY(write_top_level(*writer));
+  TRY(writer->add_empty_top_level());
   btrfs::MakeReport report = TRY(writer->finish());
   if (session.json())
     fmt::print("{}\n", made_json(report, *writer, arguments.devices).dump(2));

@@ -28,7 +28,8 @@ void MakeArguments::declare(CLI::App& verb) {
       ->type_name("NAME")
       ->capture_default_str();
   verb.add_option("-O,--features", features, "Features on or off (^); \"list\" names them")
-      ->type_name("LIST");
+      ->type_name("LIST")
+      ->allow_extra_args(false);
   verb.add_flag("-f,--force", force, "Overwrite what is known to be there");
   verb.add_flag("-K,--nodiscard", no_discard, "Do not discard what is there first");
 }
@@ -36,6 +37,7 @@ void MakeArguments::declare(CLI::App& verb) {
 Result<btrfs::MakeOptions> MakeArguments::options() const {
   btrfs::MakeOptions options;
   options.label = label;
+  options.discard = !no_discard;
   auto parse_uuid = [](const std::string& text, std::optional<Uuid>& into) -> Result<void> {
     if (text.empty()) return {};
     into = Uuid::parse(text);
@@ -61,28 +63,28 @@ Result<btrfs::MakeOptions> MakeArguments::options() const {
   return options;
 }
 
+Result<void> MakeArguments::check(const std::vector<std::string>& paths) const {
+  for (const std::string& path : paths) {
+    struct stat st;
+    if (stat(path.c_str(), &st) != 0) continue;
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+      return Error(err::invalid, "neither a regular file nor a block device").at("path", path);
+    if (force) continue;
+    if (auto known = TRY(block::known_content(path)))
+      return Error::make(err::exists, "{} holds {}; use --force to overwrite it", path, *known);
+  }
+  return {};
+}
+
 Result<std::unique_ptr<block::Device>> MakeArguments::open(const std::string& path,
                                                            std::optional<uint64_t> wanted) const {
   struct stat st;
   const bool exists = stat(path.c_str(), &st) == 0;
-  if (exists && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-    return Error(err::invalid, "neither a regular file nor a block device").at("path", path);
-  if (exists && !force)
-    if (auto known = TRY(block::known_content(path)))
-      return Error::make(err::exists, "{} holds {}; use --force to overwrite it", path, *known);
   if (!exists && !wanted)
     return Error(err::not_found, "no such file; give its size to make it").at("path", path);
   if (!exists || (wanted && S_ISREG(st.st_mode)))
     return block::FileDevice::create(path, *wanted, {.exclusive = true});
   return block::FileDevice::open(path, block::OpenMode::read_write, {.exclusive = true});
-}
-
-Result<void> MakeArguments::discard(block::Device& device) const {
-  if (no_discard) return {};
-  // Some devices cannot; nothing depends on it.
-  auto discarded = device.discard(0, device.size());
-  if (!discarded && !discarded.error().is(err::unsupported)) return std::move(discarded).error();
-  return {};
 }
 
 namespace {

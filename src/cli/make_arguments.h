@@ -21,13 +21,11 @@ struct MakeArguments {
   void declare(CLI::App& verb);
   // Everything but what depends on the devices. err::invalid names the option.
   Result<btrfs::MakeOptions> options() const;
-  // Opens one device for writing, having seen that nothing known is overwritten (err::exists) and nobody uses
-  // it (err::busy). A file that is not there is made with `size`; one that is there gets that size if it is
-  // given.
+  // Sees that nothing known is overwritten (err::exists); before any of the devices is opened.
+  Result<void> check(const std::vector<std::string>& paths) const;
+  // Opens one device for writing; err::busy if somebody uses it. A file that is not there is made with
+  // `size`; one that is there gets that size if it is given.
   Result<std::unique_ptr<block::Device>> open(const std::string& path, std::optional<uint64_t> size) const;
-  // Tells the device that nothing on it is needed any more, unless --nodiscard is given; a file is then all
-  // holes.
-  Result<void> discard(block::Device& device) const;
 };
 
 // What was made, in mkfs.btrfs's words.

@@ -33,7 +33,7 @@ const ChunkEntry& DataSpace::chunk_of(uint64_t address) const {
 Result<std::vector<ChunkEntry>> DataSpace::finish(uint64_t least) {
   if (chunks_.empty()) TRY(add_chunk(stripe_length, std::max(least, stripe_length)));
   ChunkEntry& last = chunks_.back();
-  uint64_t used = std::max(next_ - last.logical, least);
+  uint64_t used = std::max({next_ - last.logical, least, uint64_t{1}});
   uint64_t width = last.data_stripes();
   devices_.trim(last, (used + width - 1) / width);
   return std::move(chunks_);

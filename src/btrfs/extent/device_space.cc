@@ -146,6 +146,15 @@ Result<ChunkEntry> DeviceSpace::allocate(uint64_t logical, uint64_t type, uint64
   return chunk;
 }
 
+Result<ChunkEntry> DeviceSpace::allocate_bytes(uint64_t logical, uint64_t type, uint64_t stripe_min,
+                                               uint64_t length) {
+  // How many data stripes the chunk will have decides how long they are.
+  DeviceSpace trial = *this;
+  const uint64_t width = TRY(trial.allocate(logical, type, stripe_length, stripe_length)).data_stripes();
+  const uint64_t stripe = round_up((length + width - 1) / width);
+  return allocate(logical, type, std::min(stripe, stripe_min), stripe);
+}
+
 void DeviceSpace::trim(ChunkEntry& chunk, uint64_t stripe_size) {
   stripe_size = round_up(stripe_size);
   const uint64_t old_size = chunk.stripe_size();

@@ -34,6 +34,10 @@ class DeviceSpace {
   // few, with what was asked for and what is there.
   Result<ChunkEntry> allocate(uint64_t logical, uint64_t type, uint64_t stripe_min, uint64_t stripe_max);
 
+  // The same for `length` logical bytes, rounded up to whole stripes; less if devices are short of room, down
+  // to stripes of `stripe_min`.
+  Result<ChunkEntry> allocate_bytes(uint64_t logical, uint64_t type, uint64_t stripe_min, uint64_t length);
+
   // Cuts the chunk down to stripes of this size; the rest is free again.
   void trim(ChunkEntry& chunk, uint64_t stripe_size);
 

@@ -29,14 +29,13 @@ uint64_t MetadataSpace::address_of(uint64_t n) {
 
 std::vector<DataSpace::Run> MetadataSpace::ranges(uint64_t blocks, uint64_t spare) {
   std::vector<DataSpace::Run> out;
-  uint64_t bytes = blocks * nodesize_;
+  uint64_t bytes = blocks * nodesize_ + spare;
   do {
     uint64_t start = address_of(out.size() * (unit_size / nodesize_));
     uint64_t length = std::min(bytes, unit_size);
     bytes -= length;
     out.push_back({start, length});
   } while (bytes > 0);
-  out.back().length += spare;
   return out;
 }
 

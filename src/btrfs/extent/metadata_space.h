@@ -37,7 +37,8 @@ class MetadataSpace final : public BlockSink {
   uint64_t address_of(uint64_t n);
   uint64_t count() const { return allocated_; }
 
-  // The logical ranges that so many blocks fill, and `spare` bytes after the last of them.
+  // The logical ranges that so many blocks fill, one after the other, and `spare` bytes after them. Each is
+  // followed by as much that belongs to nobody, so that its last chunk may be longer.
   std::vector<DataSpace::Run> ranges(uint64_t blocks, uint64_t spare);
   // Gives all blocks again, in order, several that follow each other at a time.
   Result<void> for_each(FunctionRef<Result<void>(uint64_t address, Bytes blocks)> each);

@@ -230,7 +230,9 @@ class Builder {
                            std::vector<Placed>::iterator& placed, uint32_t file) {
     const auto first = placed;
     while (placed != placed_.end() && placed->file == file) ++placed;
-    if (!inode.has_extents) return {};
+    // Of a file that was left out at its first part, the others are too.
+    if (inode.part.first) left_out_ = inode.failed;
+    if (!inode.has_extents || left_out_) return {};
     if (!extents_) extents_.emplace(writer_, tree, subvolume.id, inode.number, !placer_.shares());
     if (inode.content == ContentKind::stored) {
       StoredContent content = TRY(stored_->find(inode.token));
@@ -261,6 +263,7 @@ class Builder {
   size_t in_flight_ = 0;
   std::vector<Placed> placed_;          // of the batch being taken
   std::optional<FileExtents> extents_;  // of a file that goes on in the next batch
+  bool left_out_ = false;               // the file that goes on
   BuildReport report_;
   OrderedQueue<LoadedBatch> queue_;  // last: its work uses the rest
 };

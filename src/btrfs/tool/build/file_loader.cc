@@ -69,14 +69,11 @@ class FileLoader::Job {
     auto result = load_content(task, loaded);
     if (!result) {
       result = std::move(result).context([&] { return "reading a source file"; });
+      // How much a sparse file has allocated is in its item already, and cannot be kept to blindly.
+      if (!task.part.first && task.inode.may_be_sparse) return result;
       TRY(loader_.options_.errors->failed(std::move(result).error()));
-      // Gone on without: the name stays, its content is nothing.
-      loaded.has_extents = !task.part.first;
-      if (task.part.first) {
-        loaded.size = 0;
-        loaded.items = {};
-        TRY(make_items(task, {}, 0, {}, loaded));
-      }
+      loaded.failed = true;
+      TRY(task.part.first ? leave_out(task, loaded) : fill_with_zeroes(task, loaded));
     }
     out_.inodes.push_back(std::move(loaded));
     return {};
@@ -84,6 +81,27 @@ class FileLoader::Job {
   void finish() { encoder_.finish(); }
 
  private:
+  // Gone on without: the name stays, its content is nothing.
+  Result<void> leave_out(const LoadTask& task, LoadedInode& loaded) {
+    loaded.has_extents = false;
+    loaded.size = 0;
+    loaded.items = {};
+    return make_items(task, {}, 0, {}, loaded);
+  }
+
+  // A part that cannot be read, of a file that is there already. It is alone in its batch.
+  Result<void> fill_with_zeroes(const LoadTask& task, LoadedInode& loaded) {
+    out_.data.used = 0;
+    out_.data.extents.clear();
+    loaded.has_extents = true;
+    loaded.size = task.inode.attributes.size;
+    scratch_.assign(
+        loader_.room_for(std::min<uint64_t>(loaded.size - task.part.offset, EncodedBatch::capacity)),
+        std::byte{0});
+    return encoder_.add(static_cast<uint32_t>(out_.inodes.size()), task.part.offset, scratch_,
+                        encoding_of(task.inode.properties, loader_.options_.encoding));
+  }
+
   using Xattrs = std::vector<std::pair<std::string, std::string>>;
 
   Result<void> load_content(const LoadTask& task, LoadedInode& loaded) {

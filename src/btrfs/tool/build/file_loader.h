@@ -39,6 +39,7 @@ struct LoadedInode {
   std::vector<std::byte> token;  // stored: of the content
   ItemBuffer items;
   bool has_extents = false;  // a regular file whose data is not in its items
+  bool failed = false;       // it could not be read: it is empty, or this part of it zeroes
   Compression inline_compression = Compression::none;
 };
 

@@ -27,7 +27,9 @@ InodeItem inode_item(const InodeCopy& inode, const InodeFacts& facts) {
   item.mode = from.mode;
   item.rdev = from.rdev();
   if (from.is_regular() || from.is_directory()) {
-    if (inode.properties.nodatacow) item.flags |= inode_flag::nodatacow | inode_flag::nodatasum;
+    if (inode.properties.nodatacow) item.flags |= inode_flag::nodatacow;
+    // As Linux: what directories pass on to files (fs/btrfs/inode.c, btrfs_inherit_iflags()).
+    if (inode.properties.nodatacow && from.is_regular()) item.flags |= inode_flag::nodatasum;
     if (facts.compressed) item.flags |= inode_flag::compress;
     if (inode.properties.compression == CompressionChoice::none) item.flags |= inode_flag::nocompress;
   }

@@ -8,19 +8,22 @@
 namespace karst::btrfs {
 namespace {
 
-// Two lists of records, one after the other.
+// The beginning of a list of records, which may grow meanwhile, and then all of another.
 class Records {
  public:
-  Records(std::span<const BlockRecord> first, std::span<const BlockRecord> second)
-      : first_(first), second_(second) {}
-  const BlockRecord* peek() const {
-    if (at_ < first_.size()) return &first_[at_];
-    return at_ - first_.size() < second_.size() ? &second_[at_ - first_.size()] : nullptr;
+  Records(const std::vector<BlockRecord>& first, size_t count, const std::vector<BlockRecord>& second)
+      : first_(first), count_(count), second_(second) {}
+  std::optional<BlockRecord> peek() const {
+    if (at_ < count_) return first_[at_];
+    if (at_ - count_ < second_.size()) return second_[at_ - count_];
+    return {};
   }
   void pop() { ++at_; }
 
  private:
-  const std::span<const BlockRecord> first_, second_;
+  const std::vector<BlockRecord>& first_;
+  const size_t count_;
+  const std::vector<BlockRecord>& second_;
   size_t at_ = 0;
 };
 
@@ -73,17 +76,12 @@ Result<MakeLayout> ImageWriter::plan(const std::vector<ChunkEntry>& data_chunks,
   uint64_t filled = bytes;
   for (DataSpace::Run range : metadata_.ranges(blocks, wanted - bytes)) {
     while (range.length > 0) {
-      uint64_t width = 1, stripe = 0;
-      {
-        DeviceSpace trial = layout.space;
-        width = TRY(trial.allocate(0, type, stripe_length, stripe_length)).data_stripes();
-        stripe = (range.length / width + stripe_length - 1) / stripe_length * stripe_length;
-      }
+      auto chunk = layout.space.allocate_bytes(range.address, type, 1 << 20, range.length);
       // Room that is not needed for blocks is left out where there is none.
-      auto chunk = layout.space.allocate(range.address, type, std::min<uint64_t>(stripe, 1 << 20), stripe);
       if (!chunk && filled == 0) break;
       if (!chunk) return std::move(chunk).error();
-      const uint64_t fill = std::min(filled, chunk->length);
+      // A chunk may end behind the range, since its stripes are multiples of 64 KiB; blocks do not.
+      const uint64_t fill = std::min({filled, chunk->length, range.length});
       filled -= fill;
       range.address += chunk->length;
       range.length -= std::min(range.length, chunk->length);
@@ -207,15 +205,16 @@ Result<TreeRoot> ImageWriter::write_extent_tree(BlockSink& sink, const MakeLayou
   };
 
   // The trees of this file follow those that were there before them, as they were predicted.
-  const auto before = std::span(metadata_.records()).first(content_blocks_);
-  Records system(layout.chunk_blocks, {}), blocks(before, later);
+  const std::vector<BlockRecord> none;
+  Records system(layout.chunk_blocks, layout.chunk_blocks.size(), none);
+  Records blocks(metadata_.records(), content_blocks_, later);
   auto shared = shared_blocks_.begin();
   ExtentReferences extents(references_);
   bool more = TRY(extents.next());
   std::vector<uint64_t> owners;
   for (;;) {
-    const BlockRecord* from_system = system.peek();
-    const BlockRecord* block = blocks.peek();
+    const std::optional<BlockRecord> from_system = system.peek();
+    std::optional<BlockRecord> block = blocks.peek();
     Records* of = &blocks;
     if (from_system && (!block || from_system->bytenr < block->bytenr)) {
       block = from_system;

@@ -74,18 +74,28 @@ Result<void> ImageWriter::write_checksum_tree() {
   return {};
 }
 
-// An empty directory, for relocation to have inodes in.
-Result<void> ImageWriter::write_reloc_tree() {
+// A tree with an empty directory.
+Result<TreeRoot> ImageWriter::write_directory_tree(uint64_t id) {
   InodeItem inode{};
   inode.generation = inode.transid = generation();
   inode.nlink = 1;
   inode.mode = mode::directory | 0755;
-  inode.atime = inode.ctime = inode.mtime = {options_.time, 0};
-  BulkTree tree = begin_tree(id::data_reloc_tree);
+  inode.atime = inode.ctime = inode.mtime = inode.otime = {options_.time, 0};
+  BulkTree tree = begin_tree(id);
   TRY(tree.add({id::first_free, ItemType::inode_item, 0}, bytes_of(inode)));
   TRY(tree.add({id::first_free, ItemType::inode_ref, id::first_free},
                {bytes_of(InodeRef{0, 2}), as_bytes("..")}));
-  RootItem item = root_item(TRY(tree.finish()));
+  return tree.finish();
+}
+
+Result<void> ImageWriter::add_empty_top_level() {
+  const TreeRoot root = TRY(write_directory_tree(id::fs_tree));
+  return add_subvolume({.root = root, .place = {}, .snapshot_of = {}, .time = {options_.time, 0}});
+}
+
+// For relocation to have inodes in.
+Result<void> ImageWriter::write_reloc_tree() {
+  RootItem item = root_item(TRY(write_directory_tree(id::data_reloc_tree)));
   item.root_dirid = id::first_free;
   add_root(id::data_reloc_tree, 0, item);
   return {};

@@ -23,24 +23,20 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(std::vector<MakeDevice>
                                                          MakeOptions options) {
   if (devices.empty()) return Error(karst::err::invalid, "no device given");
   uint64_t total = 0;
-  for (const MakeDevice& device : devices) total += device.spare ? 0 : device.device->size();
+  for (const MakeDevice& device : devices) total += device.spare ? 0 : device.usable();
   TRY(settle_options(options, static_cast<uint32_t>(devices.size()), total));
   UuidSource uuids(options.seed);
   std::vector<SpaceDevice> members;
   for (size_t i = 0; i < devices.size(); ++i) {
-    const uint64_t size = devices[i].device->size() / options.sectorsize * options.sectorsize;
+    const uint64_t size = devices[i].usable() / options.sectorsize * options.sectorsize;
     members.push_back({i + 1, i == 0 && options.device_uuid ? *options.device_uuid : uuids.next(), size});
   }
   DeviceSpace space(members);
   const uint64_t type = block_group::system | *options.metadata_profile;
-  uint64_t width = 1;
-  {
-    // How many data stripes the chunk will have decides how much of it each device has.
-    DeviceSpace trial(members);
-    width = TRY(trial.allocate(0, type, stripe_length, stripe_length)).data_stripes();
-  }
-  const uint64_t stripe = (options.system_least / width + stripe_length - 1) / stripe_length * stripe_length;
-  ChunkEntry system = TRY(space.allocate(0, type, std::min<uint64_t>(stripe, 1 << 20), stripe));
+  ChunkEntry system = TRY(space.allocate_bytes(0, type, 1 << 20, options.system_least));
+  if (sizeof(DiskKey) + chunk_item(system, options.sectorsize).size() > sizeof Superblock{}.sys_chunk_array)
+    return Error(karst::err::limit, "the superblock cannot name so many stripes of a system chunk")
+        .at("stripes", system.stripes.size());
   std::unique_ptr<ImageWriter> writer(
       new ImageWriter(std::move(devices), std::move(options), std::move(space), std::move(system)));
   writer->uuids_ = std::move(uuids);
@@ -62,9 +58,9 @@ ImageWriter::ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, D
             block_group::data | *options_.data_profile | (options_.mixed() ? block_group::metadata : 0),
             data_stripe_max(std::min_element(devices_.begin(), devices_.end(),
                                              [](const MakeDevice& a, const MakeDevice& b) {
-                                               return a.device->size() < b.device->size();
+                                               return a.usable() < b.usable();
                                              })
-                                ->device->size())),
+                                ->usable())),
       metadata_(logical_, options_.nodesize,
                 {.directory = options_.temporary_directory, .memory = options_.memory}),
       chunk_writer_([this] {
@@ -82,31 +78,51 @@ ImageWriter::ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, D
   stamp_.geometry.generation = first_generation;
   stamp_.geometry.incompat = options_.incompat;
   stamp_.geometry.compat_ro = options_.compat_ro;
-  for (const MakeDevice& device : devices_) stamp_.geometry.total_bytes += device.device->size();
+  for (const MakeDevice& device : devices_) stamp_.geometry.total_bytes += device.usable();
 }
 
 ImageWriter::~ImageWriter() = default;
 
 // Whatever was here before is gone from now on: its superblocks, and what other systems keep at both ends.
 Result<void> ImageWriter::prepare_devices() {
+  for (const MakeDevice& made : devices_)
+    if (made.usable() < device_reserved + stripe_length)
+      return Error(karst::err::no_space, "device too small")
+          .expected(fmt::format("more than {} bytes", device_reserved), made.usable())
+          .at("device", made.device->name());
   for (MakeDevice& made : devices_) {
     block::Device& device = *made.device;
-    if (device.size() < device_reserved + stripe_length)
-      return Error(karst::err::no_space, "device too small")
-          .expected(fmt::format("more than {} bytes", device_reserved), device.size())
-          .at("device", device.name());
+    const uint64_t end = device.size() / 4096 * 4096;
+    // A file that is to be cut has nothing at its end yet.
+    const uint64_t tail = made.spare ? end : std::max(device_reserved, end - device_reserved);
     TRY(device.write_zeroes(0, device_reserved));
     for (int mirror = 1; mirror < superblock_mirrors; ++mirror)
-      if (uint64_t offset = superblock_mirror_offset(mirror); offset + superblock_size <= device.size())
+      if (uint64_t offset = superblock_mirror_offset(mirror); offset + superblock_size <= end)
         TRY(device.write_zeroes(offset, superblock_size));
-    const uint64_t end = device.size() / 4096 * 4096;
-    if (!made.spare && end > device_reserved) {
-      const uint64_t tail = std::min<uint64_t>(device_reserved, end - device_reserved);
-      TRY(device.write_zeroes(end - tail, tail));
-    }
+    TRY(device.write_zeroes(tail, end - tail));
     TRY(device.flush());
+    // Only now, so that no superblock is ever left over trees that are gone.
+    if (options_.discard) TRY(discard(device, tail));
   }
   return {};
+}
+
+// What lies between the wiped places up to `end`. Some devices cannot; nothing depends on it.
+Result<void> ImageWriter::discard(block::Device& device, uint64_t end) const {
+  uint64_t start = device_reserved;
+  auto discard_until = [&](uint64_t stop) -> Result<void> {
+    if (start >= stop) return {};
+    auto discarded = device.discard(start, stop - start);
+    if (!discarded && !discarded.error().is(karst::err::unsupported)) return std::move(discarded).error();
+    return {};
+  };
+  for (int mirror = 1; mirror < superblock_mirrors; ++mirror) {
+    const uint64_t copy = superblock_mirror_offset(mirror);
+    if (copy >= end) break;
+    TRY(discard_until(copy));
+    start = copy + superblock_size;
+  }
+  return discard_until(end);
 }
 
 // --- data ------------------------------------------------------------------------------------------------
@@ -227,7 +243,7 @@ Result<TreeRoot> ImageWriter::snapshot(uint64_t id, const TreeRoot& source, cons
     TRY(add_reference(extent->disk_bytenr, extent->disk_num_bytes,
                       {id, key.objectid, key.offset - extent->offset}));
   }
-  return TreeRoot{address, source.level, 1};
+  return TreeRoot{address, source.level, source.blocks};
 }
 
 // --- the end ---------------------------------------------------------------------------------------------
@@ -248,7 +264,9 @@ Result<MakeReport> ImageWriter::finish() {
   content_blocks_ = metadata_.count();
   std::vector<BlockRecord> later;
   std::optional<MakeLayout> layout;
-  for (;;) {
+  for (size_t round = 1;; ++round) {
+    // Free space that comes and goes with a block more could be without end: it stays if there is more of it.
+    if (round % 32 == 0) options_.metadata_spare += 2 * options_.nodesize;
     layout = TRY(plan(data_chunks, use, later.size()));
     PredictingSink sink(metadata_, metadata_.count());
     TRY(write_late_trees(sink, *layout, use, later));
@@ -257,8 +275,19 @@ Result<MakeReport> ImageWriter::finish() {
   }
   LateRoots roots = TRY(write_late_trees(metadata_, *layout, use, later));
   TRY(write_blocks(*layout));
-  TRY(write_superblocks(*layout, roots));
+  if (auto written = write_superblocks(*layout, roots); !written) {
+    wipe_superblocks();
+    return std::move(written).error();
+  }
   return report(*layout);
+}
+
+// As well as it can be done: one device may have refused its own.
+void ImageWriter::wipe_superblocks() {
+  for (MakeDevice& made : devices_)
+    for (int mirror = 0; mirror < superblock_mirrors; ++mirror)
+      if (uint64_t offset = superblock_mirror_offset(mirror); offset + superblock_size <= made.device->size())
+        (void)made.device->write_zeroes(offset, superblock_size, block::IoFlags::fua);
 }
 
 Result<void> ImageWriter::write_blocks(const MakeLayout& layout) {

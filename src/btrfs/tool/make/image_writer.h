@@ -38,6 +38,9 @@ struct MakeDevice {
   // Unset: the file system has all of the device. Otherwise the device is a file that is larger than it needs
   // to be, and is given so many free bytes behind its last chunk; MakeReport says where it may be cut.
   std::optional<uint64_t> spare;
+  uint64_t limit = ~uint64_t{0};  // bytes of the device that are used, at most
+
+  uint64_t usable() const { return std::min(device->size(), limit); }
 };
 
 // A subvolume whose tree is written.
@@ -102,6 +105,8 @@ class ImageWriter {
   Result<void> add_subvolume(const MadeSubvolume& subvolume);
   // The last block of `source`, its root, again as root of the snapshot `id`: what it points to is shared.
   Result<TreeRoot> snapshot(uint64_t id, const TreeRoot& source, const TreeBlock& source_root);
+  // A top level in which there is nothing.
+  Result<void> add_empty_top_level();
   void set_default_subvolume(uint64_t id) { default_subvolume_ = id; }
 
   // Everything else. Nothing may be called after it.
@@ -110,6 +115,7 @@ class ImageWriter {
  private:
   ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, DeviceSpace space, ChunkEntry system);
   Result<void> prepare_devices();
+  Result<void> discard(block::Device& device, uint64_t end) const;
   void add_root(uint64_t id, uint64_t key_offset, const RootItem& item);
   RootItem root_item(const TreeRoot& root) const;
   uint64_t device_size(size_t n, const DeviceSpace& space) const;
@@ -117,6 +123,7 @@ class ImageWriter {
 
   // Trees whose content is known before any chunk is placed.
   Result<void> write_checksum_tree();
+  Result<TreeRoot> write_directory_tree(uint64_t id);
   Result<void> write_reloc_tree();
   Result<void> write_uuid_tree();
   Result<void> write_quota_tree();
@@ -141,6 +148,7 @@ class ImageWriter {
 
   Result<void> write_blocks(const MakeLayout& layout);
   Result<void> write_superblocks(const MakeLayout& layout, const LateRoots& roots);
+  void wipe_superblocks();
   uint64_t bytes_used(const MakeLayout& layout) const;
   MakeReport report(const MakeLayout& layout) const;
 

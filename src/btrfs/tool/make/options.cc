@@ -94,14 +94,15 @@ Result<ChecksumType> parse_checksum_name(std::string_view name) {
   for (ChecksumType type :
        {ChecksumType::crc32c, ChecksumType::xxhash64, ChecksumType::sha256, ChecksumType::blake2b_256})
     if (lower(name) == checksum_name(type)) return type;
+  // As mkfs.btrfs and the kernel's module names have them.
   if (lower(name) == "xxhash") return ChecksumType::xxhash64;
+  if (lower(name) == "blake2") return ChecksumType::blake2b_256;
   return refuse(fmt::format("unknown checksum: {}", name)).expected("crc32c, xxhash, sha256 or blake2", name);
 }
 
 Result<void> settle_options(MakeOptions& options, uint32_t devices, uint64_t total_bytes) {
-  if (options.mixed() && !options.metadata_profile) options.metadata_profile = options.data_profile;
-  if (!options.data_profile && options.mixed()) options.data_profile = options.metadata_profile;
-  if (!options.data_profile) options.data_profile = options.mixed() && devices == 1 ? block_group::dup : 0;
+  if (options.mixed() && !options.data_profile) options.data_profile = options.metadata_profile;
+  if (!options.data_profile) options.data_profile = 0;
   if (!options.metadata_profile)
     options.metadata_profile = options.mixed() ? *options.data_profile
                                : devices > 1   ? block_group::raid1
@@ -116,6 +117,7 @@ Result<void> settle_options(MakeOptions& options, uint32_t devices, uint64_t tot
   const uint64_t profiles = *options.data_profile | *options.metadata_profile;
   if (profiles & (block_group::raid5 | block_group::raid6)) options.incompat |= incompat::raid56;
   if (profiles & (block_group::raid1c3 | block_group::raid1c4)) options.incompat |= incompat::raid1c34;
+  if (options.nodesize > 4096) options.incompat |= incompat::big_metadata;
   if ((options.compat_ro & compat_ro::block_group_tree) &&
       (!(options.compat_ro & compat_ro::free_space_tree) || !options.has(incompat::no_holes)))
     return refuse("feature block-group-tree needs free-space-tree and no-holes");

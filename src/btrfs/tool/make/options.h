@@ -14,7 +14,8 @@ struct MakeOptions {
   uint32_t nodesize = 16384;
   uint32_t sectorsize = 4096;
   ChecksumType checksum = ChecksumType::crc32c;
-  // Profile bits of block_group; unset: single data, dup metadata on one device and raid1 on several.
+  // Profile bits of block_group; unset: single data, dup metadata on one device and raid1 on several; both
+  // single in mixed block groups.
   std::optional<uint64_t> data_profile, metadata_profile;
   uint64_t incompat =
       incompat::mixed_backref | incompat::extended_iref | incompat::skinny_metadata | incompat::no_holes;
@@ -29,6 +30,8 @@ struct MakeOptions {
   uint64_t metadata_least = 0;  // 0: a twentieth of the devices, 8 MiB … 256 MiB, or 1 GiB above 50 GiB
   uint64_t data_least = 8 << 20;
   uint64_t metadata_spare = 0;  // free bytes in metadata chunks beyond what the content needs
+
+  bool discard = true;  // all of the devices, before they are written
 
   std::string temporary_directory = "/var/tmp";
   uint64_t memory = 64 << 20;  // of tree blocks, before they go to a temporary file
