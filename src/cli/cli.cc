@@ -48,6 +48,7 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_restore(btrfs, session);
   add_btrfs_find_root(btrfs, session);
   add_btrfs_du(btrfs, session);
+  add_btrfs_check(btrfs, session);
   add_btrfs_mount(btrfs, session);
   add_btrfs_mkfs(btrfs, session);
   add_btrfs_build(btrfs, session);

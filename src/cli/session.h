@@ -48,6 +48,7 @@ void add_btrfs_dump_super(CLI::App& btrfs, Session& session);
 void add_btrfs_dump_tree(CLI::App& btrfs, Session& session);
 void add_btrfs_restore(CLI::App& btrfs, Session& session);
 void add_btrfs_find_root(CLI::App& btrfs, Session& session);
+void add_btrfs_check(CLI::App& btrfs, Session& session);
 void add_btrfs_mount(CLI::App& btrfs, Session& session);
 void add_btrfs_mkfs(CLI::App& btrfs, Session& session);
 void add_btrfs_build(CLI::App& btrfs, Session& session);

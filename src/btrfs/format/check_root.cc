@@ -16,7 +16,9 @@ const ErrorKind& kind = err::item_root;
 Result<void> check_root_key(const ItemView& item) {
   if (item.key.objectid == 0) [[unlikely]]
     return invalid_item(kind, item, "root of no tree", "a tree", 0);
-  if (item.key.objectid == id::tree_reloc && !is_subvolume(item.key.offset)) [[unlikely]]
+  // Older kernels relocated the data relocation tree's blocks as well.
+  bool relocatable = is_subvolume(item.key.offset) || item.key.offset == id::data_reloc_tree;
+  if (item.key.objectid == id::tree_reloc && !relocatable) [[unlikely]]
     return invalid_item(kind, item, "relocation of something other than a subvolume", "a subvolume",
                         item.key.offset);
   return {};

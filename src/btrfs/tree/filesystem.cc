@@ -58,7 +58,12 @@ Result<std::unique_ptr<Filesystem>> Filesystem::open(std::vector<std::unique_ptr
         Logical(backup.tree_root.value()), backup.tree_root_gen, backup.tree_root_level, id::root_tree, {}};
     fs->with_log_ = false;
   }
+  if (options.chunk_root) chunk_root = TRY(fs->root_at(id::chunk_tree, *options.chunk_root));
   TRY(fs->load_chunks(chunk_root).context([] { return "loading the chunk tree"; }));
+  if (options.tree_root) {
+    root = TRY(fs->root_at(id::root_tree, *options.tree_root));
+    fs->with_log_ = false;
+  }
   fs->chunk_tree_ = fs->tree_at(id::chunk_tree, chunk_root);
   fs->root_tree_ = fs->tree_at(id::root_tree, root);
   TRY(fs->blocks_.read(root).context([] { return "reading the root of the root tree"; }));
@@ -72,6 +77,18 @@ std::unique_ptr<Filesystem> Filesystem::assemble(std::unique_ptr<Volume> volume,
   fs->chunk_tree_ = fs->tree_at(id::chunk_tree, fs->parts_.chunk_root);
   fs->root_tree_ = fs->tree_at(id::root_tree, fs->parts_.root);
   return fs;
+}
+
+Result<BlockPointer> Filesystem::root_at(uint64_t tree, uint64_t bytenr) const {
+  if (bytenr == 0 || bytenr % geometry().sectorsize != 0)
+    return Error(karst::err::invalid, "not the address of a tree block").at("bytenr", bytenr);
+  std::vector<std::byte> block(geometry().nodesize);
+  TRY(volume_->read_verified(Logical(bytenr), block,
+                             [&] { return check_block_checksum(block, geometry()); }));
+  const TreeBlock view(block);
+  if (view.level() >= max_level)
+    return Error(err::block_level, "level too big").expected("0 to 7", view.level()).at("block", bytenr);
+  return BlockPointer{Logical(bytenr), view.generation(), view.level(), tree, {}};
 }
 
 Result<void> Filesystem::load_chunks(const BlockPointer& chunk_root) {

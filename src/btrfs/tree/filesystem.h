@@ -20,6 +20,8 @@ namespace karst::btrfs {
 struct OpenOptions {
   VolumeOptions volume;
   std::optional<int> backup_root;  // use this one of the four rotating backups, instead of the current roots
+  // Use the blocks at these addresses as roots; their level and generation are what they say themselves.
+  std::optional<uint64_t> tree_root, chunk_root;
 };
 
 namespace err {
@@ -88,6 +90,7 @@ class Filesystem {
  private:
   Filesystem(std::unique_ptr<Volume> volume, cache::Cache& cache, FilesystemParts parts);
   Result<void> load_chunks(const BlockPointer& chunk_root);
+  Result<BlockPointer> root_at(uint64_t tree, uint64_t bytenr) const;
 
   cache::Cache& cache_;
   std::unique_ptr<Volume> volume_;

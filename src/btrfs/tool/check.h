@@ -1,0 +1,42 @@
+// Checking a file system without changing it: what `btrfs check` looks for, in parallel and in bounded
+// memory.
+//
+// The work is told in check/: a pass over the extent tree in order (allocation.h), a scan of every tree block
+// (scan.h), both telling facts that are sketched (sketch.h), and exact passes where the sketches do not
+// cancel. Memory: 64 bytes for each tree block, 1 MiB and a few for each thread, the cache, and at most a
+// part of the cache's limit for exact passes.
+#pragma once
+#include <memory>
+
+#include "btrfs/tool/check/findings.h"
+#include "btrfs/tool/check/qgroups.h"
+#include "btrfs/tree/filesystem.h"
+#include "core/progress.h"
+#include "core/worker_pool.h"
+
+namespace karst::btrfs {
+
+struct CheckOptions {
+  bool data_csum = false;    // read all data and compare it with its checksums, every copy
+  size_t memory = 32 << 20;  // bytes for the records of exact passes
+};
+
+// As the stock tool prints them at its end.
+struct CheckTotals {
+  uint64_t bytes_used = 0, csum_bytes = 0;
+  uint64_t tree_bytes = 0, fs_tree_bytes = 0, extent_tree_bytes = 0;
+  uint64_t wasted_bytes = 0, data_allocated = 0, data_referenced = 0;
+};
+
+struct CheckResult {
+  uint64_t problems = 0, warnings = 0;
+  CheckTotals totals;
+  check::QgroupReport qgroups;
+};
+
+// Errors are those of the machinery (memory, a cancelled pool); what is wrong with the image goes to the
+// receiver.
+Result<CheckResult> check_filesystem(const Filesystem& fs, const CheckOptions& options, WorkerPool& pool,
+                                     ProgressRef progress, check::CheckReceiver& receiver);
+
+}  // namespace karst::btrfs

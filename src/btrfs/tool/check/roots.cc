@@ -1,0 +1,271 @@
+#include "btrfs/tool/check/roots.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "btrfs/format/inode.h"
+#include "btrfs/format/object_ids.h"
+#include "btrfs/tool/check/item_stream.h"
+
+namespace karst::btrfs::check {
+namespace {
+
+RootRecord record_of(const Key& key, Bytes item) {
+  Root root = root_from_item(key, item);
+  const RootItem& disk = root.item;
+  RootRecord record;
+  record.id = key.objectid;
+  record.key_offset = key.offset;
+  record.block = {Logical(disk.bytenr.value()), disk.generation, disk.level, key.objectid, {}};
+  record.refs = disk.refs;
+  record.flags = disk.flags;
+  record.last_snapshot = disk.last_snapshot;
+  record.uuid = disk.uuid;
+  record.received_uuid = disk.received_uuid;
+  if (disk.refs == 0 && disk.drop_progress.objectid != 0) {
+    record.drop_progress = disk.drop_progress.key();
+    record.drop_level = disk.drop_level;
+  }
+  return record;
+}
+
+RootRecord plain_root(uint64_t id, const BlockPointer& block) {
+  RootRecord record;
+  record.id = id;
+  record.block = block;
+  record.refs = 1;
+  return record;
+}
+
+void check_root_item(State& state, const RootRecord& root) {
+  uint64_t limit = state.fs.super().generation + 1;
+  if (root.block.generation > limit)
+    state.report.add(finding::root_item,
+                     fmt::format("invalid generation for root {}, have {} expect (0, {}]", root.id,
+                                 root.block.generation, limit),
+                     {{"root", root.id}});
+  if (root.drop_progress && (root.drop_level > root.block.level || root.drop_level >= max_level))
+    state.report.add(finding::root_item, fmt::format("ignoring invalid drop level: {}", root.drop_level),
+                     {{"root", root.id}});
+}
+
+// How a subvolume is reached from one directory.
+struct Link {
+  uint64_t parent, directory, index;
+  std::string name;
+  bool forward = false, back = false;  // ROOT_REF, ROOT_BACKREF
+  bool item = false, entry = false;    // DIR_ITEM, DIR_INDEX
+};
+
+class RootRefCheck {
+ public:
+  explicit RootRefCheck(State& state) : state_(state) {}
+
+  void run() {
+    read();
+    for (auto& [child, links] : links_)
+      for (Link& link : links) look_up(child, link);
+    find_reachable();
+    for (const RootRecord& root : state_.roots) check_root(root);
+    for (const auto& [child, links] : links_)
+      if (!state_.root(child)) check_absent(child, links);
+  }
+
+ private:
+  void read() {
+    ItemStream items(state_.blocks(), state_.fs.root_tree().root);
+    while (items.next()) {
+      const Key& key = items.key();
+      if (key.type == ItemType::orphan_item && key.objectid == id::orphan) orphans_.insert(key.offset);
+      if (key.type != ItemType::root_ref && key.type != ItemType::root_backref) continue;
+      const auto* ref = items.as<RootRef>();
+      auto name = ref ? slice(items.data(), sizeof(RootRef), ref->name_len) : std::nullopt;
+      if (!name) continue;
+      bool forward = key.type == ItemType::root_ref;
+      Link& link = link_of(forward ? key.offset : key.objectid, forward ? key.objectid : key.offset, *ref,
+                           as_text(*name));
+      (forward ? link.forward : link.back) = true;
+    }
+  }
+
+  Link& link_of(uint64_t child, uint64_t parent, const RootRef& ref, std::string_view name) {
+    std::vector<Link>& links = links_[child];
+    for (Link& link : links)
+      if (link.parent == parent && link.directory == ref.dirid && link.index == ref.sequence &&
+          link.name == name)
+        return link;
+    return links.emplace_back(Link{parent, ref.dirid, ref.sequence, std::string(name)});
+  }
+
+  // The entries that belong to a link.
+  void look_up(uint64_t child, Link& link) {
+    const RootRecord* parent = state_.root(link.parent);
+    if (!parent) return;
+    BlockCursor cursor(state_.blocks(), parent->block);
+    auto matches = [&](const Key& key) {
+      auto found = cursor.seek(key);
+      if (!found || !*found || cursor.key() != key) return false;
+      for (Bytes data = cursor.data(); const auto* entry = overlay<DirItem>(data);) {
+        uint64_t length = sizeof(DirItem) + entry->name_len + entry->data_len;
+        if (length > data.size()) return false;
+        bool same = as_text(data.subspan(sizeof(DirItem), entry->name_len)) == link.name &&
+                    entry->location.type == static_cast<uint8_t>(ItemType::root_item) &&
+                    entry->location.objectid == child;
+        if (same) return true;
+        data = data.subspan(length);
+      }
+      return false;
+    };
+    link.item = matches({link.directory, ItemType::dir_item, name_hash(link.name)});
+    link.entry = matches({link.directory, ItemType::dir_index, link.index});
+  }
+
+  // Subvolumes that a chain of links connects with the top level.
+  void find_reachable() {
+    std::map<uint64_t, std::vector<uint64_t>> children;
+    for (const auto& [child, links] : links_)
+      for (const Link& link : links)
+        if (link.forward && link.item) children[link.parent].push_back(child);
+    std::vector<uint64_t> waiting{id::fs_tree};
+    reachable_.insert(id::fs_tree);
+    while (!waiting.empty()) {
+      uint64_t parent = waiting.back();
+      waiting.pop_back();
+      for (uint64_t child : children[parent])
+        if (reachable_.insert(child).second) waiting.push_back(child);
+    }
+  }
+
+  uint32_t references(uint64_t child) const {
+    auto links = links_.find(child);
+    if (links == links_.end()) return 0;
+    return static_cast<uint32_t>(
+        std::count_if(links->second.begin(), links->second.end(),
+                      [&](const Link& l) { return l.forward && l.item && reachable_.contains(l.parent); }));
+  }
+
+  void check_root(const RootRecord& root) {
+    if (root.id < id::first_free || !is_subvolume(root.id)) return;
+    uint32_t found = references(root.id);
+    if (found != root.refs) {
+      state_.report.add(finding::root_refs,
+                        fmt::format("fs tree {} refs mismatch found {} expect {}{}", root.id, found,
+                                    root.refs, unresolved(root.id)),
+                        {{"root", root.id}});
+      return;
+    }
+    if (root.refs == 0 && !orphans_.contains(root.id)) {
+      state_.report.add(finding::root_orphan, fmt::format("fs tree {} missing orphan item", root.id),
+                        {{"root", root.id}});
+      return;
+    }
+    std::string bad = unresolved(root.id);
+    if (!bad.empty())
+      state_.report.add(finding::root_refs, fmt::format("fs tree {} refs {} {}", root.id, found, bad),
+                        {{"root", root.id}});
+  }
+
+  // A subvolume that has links but no root item.
+  void check_absent(uint64_t child, const std::vector<Link>& links) {
+    if (!is_subvolume(child) || references(child) == 0) return;
+    std::string text = fmt::format("fs tree {} refs {} not found", child, references(child));
+    for (const Link& link : links) text += link_text(link);
+    state_.report.add(finding::root_refs, std::move(text), {{"root", child}});
+  }
+
+  std::string unresolved(uint64_t child) const {
+    std::string text;
+    auto links = links_.find(child);
+    if (links == links_.end()) return text;
+    for (const Link& link : links->second)
+      if (!(link.forward && link.back && link.item && link.entry)) text += link_text(link);
+    return text;
+  }
+
+  // Bits and words as the stock tool has them.
+  static std::string link_text(const Link& link) {
+    unsigned errors = 0;
+    std::string words;
+    auto missing = [&](bool there, unsigned bit, const char* word) {
+      if (there) return;
+      errors |= bit;
+      words += fmt::format(", no {}", word);
+    };
+    missing(link.item, 1u << 0, "dir item");
+    missing(link.entry, 1u << 1, "dir index");
+    missing(link.forward, 1u << 9, "root ref");
+    missing(link.back, 1u << 10, "root backref");
+    return fmt::format("\n\tunresolved ref root {} dir {} index {} namelen {} name {} errors {:x}{}",
+                       link.parent, link.directory, link.index, link.name.size(), link.name, errors, words);
+  }
+
+  State& state_;
+  std::map<uint64_t, std::vector<Link>> links_;
+  std::set<uint64_t> orphans_, reachable_;
+};
+
+// The UUID tree is made anew by the kernel when it is wrong, so what is wrong here is a warning.
+void check_uuid_tree(State& state) {
+  const RootRecord* tree = state.root(id::uuid_tree);
+  if (!tree || state.fs.super().uuid_tree_generation != state.fs.super().generation) return;
+  std::map<Uuid, uint64_t> subvolumes, received;
+  for (const RootRecord& root : state.roots) {
+    if (!is_subvolume(root.id) || root.refs == 0) continue;
+    if (!root.uuid.is_null()) subvolumes.emplace(root.uuid, root.id);
+    if (!root.received_uuid.is_null()) received.emplace(root.received_uuid, root.id);
+  }
+  std::set<uint64_t> listed;
+  ItemStream items(state.blocks(), tree->block);
+  while (items.next()) {
+    const Key& key = items.key();
+    bool is_received = key.type == ItemType::uuid_received_subvol;
+    if (!is_received && key.type != ItemType::uuid_subvol) continue;
+    Uuid uuid;
+    le64 halves[2] = {key.objectid, key.offset};
+    std::memcpy(static_cast<void*>(&uuid), halves, sizeof uuid);
+    for (uint64_t at = 0; const auto* subvolume = overlay<le64>(items.data(), at); at += sizeof(le64)) {
+      const RootRecord* root = state.root(*subvolume);
+      if (root && (is_received ? root->received_uuid : root->uuid) == uuid) {
+        if (!is_received) listed.insert(root->id);
+        continue;
+      }
+      state.report.add(
+          finding::uuid_tree,
+          fmt::format("uuid tree has {} for subvolume {}, which does not have it", uuid, subvolume->value()),
+          {{"root", *subvolume}});
+    }
+  }
+  if (items.incomplete()) return;
+  for (const auto& [uuid, subvolume] : subvolumes)
+    if (!listed.contains(subvolume))
+      state.report.add(finding::uuid_tree, fmt::format("uuid tree lacks subvolume {}", subvolume),
+                       {{"root", subvolume}});
+}
+
+}  // namespace
+
+void read_roots(State& state) {
+  state.roots.push_back(plain_root(id::root_tree, state.fs.root_tree().root));
+  state.roots.push_back(plain_root(id::chunk_tree, state.fs.chunk_tree().root));
+  ItemStream items(state.blocks(), state.fs.root_tree().root);
+  while (items.next()) {
+    if (items.key().type != ItemType::root_item) continue;
+    RootRecord root = record_of(items.key(), items.data());
+    check_root_item(state, root);
+    state.roots.push_back(root);
+  }
+  for (uint64_t needed : {id::extent_tree, id::dev_tree, id::fs_tree, id::csum_tree})
+    if (!state.root(needed))
+      state.report.add(finding::missing_tree, fmt::format("no root item of tree {}", root_name(needed)),
+                       {{"tree", needed}});
+}
+
+Result<void> check_root_refs(State& state) {
+  RootRefCheck(state).run();
+  check_uuid_tree(state);
+  return {};
+}
+
+}  // namespace karst::btrfs::check
