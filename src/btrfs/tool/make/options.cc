@@ -49,6 +49,15 @@ Result<void> settle_sizes(const MakeOptions& options) {
   return {};
 }
 
+// What Linux wants to be free in system chunks before it makes or removes a chunk: for the chunk's item and
+// the item of each of its devices, two blocks for each of eight levels (fs/btrfs/block-group.c,
+// reserve_chunk_space()). Where there is less it makes a further system chunk, and as that stays empty,
+// removes it and so on. As much again as for one item is for blocks that stay pinned until a transaction
+// ends.
+uint64_t system_needed(uint32_t nodesize, uint32_t devices) {
+  return uint64_t{nodesize} * 2 * 8 * (uint64_t{devices} + 2);
+}
+
 Result<void> settle_profile(const char* what, uint64_t profile, uint32_t devices) {
   uint32_t needed = devices_needed(*profile_of(profile));
   if (devices >= needed) return {};
@@ -121,6 +130,7 @@ Result<void> settle_options(MakeOptions& options, uint32_t devices, uint64_t tot
   if ((options.compat_ro & compat_ro::block_group_tree) &&
       (!(options.compat_ro & compat_ro::free_space_tree) || !options.has(incompat::no_holes)))
     return refuse("feature block-group-tree needs free-space-tree and no-holes");
+  options.system_least = std::max(options.system_least, system_needed(options.nodesize, devices));
   if (options.metadata_least == 0) {
     const uint64_t most = total_bytes > uint64_t{50} << 30 ? uint64_t{1} << 30 : uint64_t{256} << 20;
     options.metadata_least = std::clamp<uint64_t>(total_bytes / 20, 8 << 20, most);

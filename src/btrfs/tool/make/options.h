@@ -26,8 +26,8 @@ struct MakeOptions {
   int64_t time = 0;                 // seconds; of roots and of the directories nobody gave
 
   // The least that chunks of each type have in all; what the content needs comes on top.
-  uint64_t system_least = 8 << 20;
-  uint64_t metadata_least = 0;  // 0: a twentieth of the devices, 8 MiB … 256 MiB, or 1 GiB above 50 GiB
+  uint64_t system_least = 8 << 20;  // more if Linux would not be content with that
+  uint64_t metadata_least = 0;      // 0: a twentieth of the devices, 8 MiB … 256 MiB, or 1 GiB above 50 GiB
   uint64_t data_least = 8 << 20;
   uint64_t metadata_spare = 0;  // free bytes in metadata chunks beyond what the content needs
 

@@ -122,6 +122,16 @@ TEST(MakeOptions, MetadataHasAShareOfTheDevices) {
   }
 }
 
+// Else Linux is busy making and removing system chunks, and does not get to unmounting.
+TEST(MakeOptions, SystemChunksHaveTheRoomThatLinuxReservesInThem) {
+  for (auto [nodesize, devices, least] :
+       {std::tuple{16384u, 1u, 2ull << 20}, {65536u, 1u, 3ull << 20}, {65536u, 4u, 6ull << 20}}) {
+    MakeOptions options{.nodesize = nodesize, .system_least = 2 << 20};
+    ASSERT_TRUE(settle_options(options, devices, GiB));
+    EXPECT_EQ(options.system_least, least);
+  }
+}
+
 TEST(Features, AreTurnedOnAndOffInTheOrderGiven) {
   MakeOptions options;
   ASSERT_TRUE(apply_features(options, "^no-holes,quota,mixed-bg,^mixed-bg,^fst,bgt"));
