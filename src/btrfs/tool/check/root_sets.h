@@ -1,5 +1,6 @@
 // Sets of subvolumes, each kept once and known by a number. Not thread-safe.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <unordered_map>

@@ -6,6 +6,7 @@
 #include "block/faulty_device.h"
 #include "block/memory_device.h"
 #include "btrfs/format/check.h"
+#include "btrfs/format/inode_mode.h"
 #include "btrfs/tool/make/image_writer.h"
 #include "btrfs/tree/filesystem.h"
 
