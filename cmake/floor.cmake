@@ -2,7 +2,9 @@
 #
 # One floor of the house: a static library karst_NAME from every .cc below DIRS, linked only with
 # the floors below it; its tests (*_test.cc beside the code) in one binary karst_NAME_test; its
-# fuzzers (*_fuzz.cc), one binary each; the precompiled header of core, or one of its own; and a check that every header compiles alone (BT-113).
+# fuzzers (*_fuzz.cc), one binary each; what tests share (testing_*.cc) in a library that the tests of this floor and
+# of those above link; the precompiled header of core, or one of its own; and a check that every header compiles alone
+# (BT-113).
 function(karst_floor name)
   cmake_parse_arguments(F "" "PRECOMPILE" "DIRS;LINK" ${ARGN})
   set(sources)
@@ -17,11 +19,18 @@ function(karst_floor name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   set(fuzzers ${sources})
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
-  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+  set(helpers ${sources})
+  list(FILTER helpers INCLUDE REGEX "/testing_[^/]*\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_(test|fuzz)|/testing_[^/]*)\\.cc$")
 
   add_library(karst_${name} STATIC ${sources})
   target_include_directories(karst_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(karst_${name} PUBLIC ${F_LINK})
+  if(KARST_FUZZERS)
+    # What libFuzzer steers by. Only the code that is fuzzed has it: in tests and fuzzers themselves it means nothing.
+    target_compile_options(karst_${name} PRIVATE
+                           -fsanitize-coverage=inline-8bit-counters,pc-table,indirect-calls,trace-cmp)
+  endif()
   if(F_PRECOMPILE)
     target_precompile_headers(karst_${name} PRIVATE ${F_PRECOMPILE})
   elseif(NOT name STREQUAL core)
@@ -41,18 +50,26 @@ function(karst_floor name)
   target_link_libraries(karst_${name}_headers PRIVATE karst_${name})
   set_property(GLOBAL APPEND PROPERTY KARST_HEADER_CHECKS karst_${name}_headers)
 
+  if(KARST_TESTS AND helpers)
+    add_library(karst_${name}_testing STATIC EXCLUDE_FROM_ALL ${helpers})
+    target_link_libraries(karst_${name}_testing PUBLIC karst_${name} karst_testing)
+    target_precompile_headers(karst_${name}_testing REUSE_FROM karst_core)
+    set_property(GLOBAL APPEND PROPERTY KARST_TESTING karst_${name}_testing)
+  endif()
+  get_property(testing GLOBAL PROPERTY KARST_TESTING)
   if(KARST_TESTS AND tests)
     add_executable(karst_${name}_test ${tests})
-    target_link_libraries(karst_${name}_test PRIVATE karst_${name} karst_testing GTest::gtest_main GTest::gmock)
+    target_link_libraries(karst_${name}_test PRIVATE karst_${name} ${testing} karst_testing
+                          GTest::gtest_main GTest::gmock)
     target_precompile_headers(karst_${name}_test REUSE_FROM karst_core)
     add_test(NAME ${name} COMMAND karst_${name}_test)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
   endif()
-  if(KARST_FUZZERS)
+  if(KARST_FUZZERS AND KARST_TESTS)
     foreach(fuzzer ${fuzzers})
       get_filename_component(stem ${fuzzer} NAME_WE)
       add_executable(${stem} ${fuzzer})
-      target_link_libraries(${stem} PRIVATE karst_${name} karst_testing)
+      target_link_libraries(${stem} PRIVATE karst_${name} ${testing} karst_testing)
       target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
       set_property(GLOBAL APPEND PROPERTY KARST_FUZZ_TARGETS ${stem})
     endforeach()

@@ -27,7 +27,7 @@ class DiscardingSink final : public BlockSink {
 // The items, which a leaf of the extent tree can hold: BulkTree has each checked as when it is read.
 class Items {
  public:
-  explicit Items(uint32_t nodesize, bool skinny = true) : nodesize_(nodesize) {
+  explicit Items(uint32_t nodesize, bool skinny = true) {
     BlockStamp stamp;
     stamp.geometry.nodesize = nodesize;
     stamp.geometry.sectorsize = 4096;
@@ -51,7 +51,6 @@ class Items {
   std::map<Key, std::string> items;
 
  private:
-  const uint32_t nodesize_;
   DiscardingSink sink_;
   std::optional<BulkTree> tree_;
 };

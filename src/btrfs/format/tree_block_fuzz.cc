@@ -1,5 +1,5 @@
-// Tree blocks: check and print arbitrary ones, with the checksum made right. The first bytes of the input
-// choose the geometry, the rest is the block.
+// Tree blocks: check and print arbitrary ones, with the checksum made right. The first byte of the input
+// chooses sizes and checksum, two more the features, the rest is the block.
 #include <nlohmann/json.hpp>
 
 #include "btrfs/format/check.h"
@@ -13,9 +13,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Geometry geometry;
   geometry.nodesize = 4096u << (data[0] % 3);
   geometry.sectorsize = 4096;
-  geometry.checksum_type = ChecksumType::crc32c;
-  geometry.checksum_size = 4;
-  geometry.generation = 10;
+  constexpr ChecksumType types[] = {ChecksumType::crc32c, ChecksumType::xxhash64, ChecksumType::sha256,
+                                    ChecksumType::blake2b_256};
+  geometry.checksum_type = types[data[0] / 3 % 4];
+  geometry.checksum_size = static_cast<uint32_t>(checksum_size(geometry.checksum_type));
+  geometry.generation = 1 << 20;
+  geometry.total_bytes = uint64_t{1} << 40;
   geometry.incompat = uint64_t{data[1]} << 8 | data[2];
   std::vector<std::byte> block(geometry.nodesize);
   std::memcpy(block.data(), data + 3, std::min(size - 3, block.size()));

@@ -18,7 +18,7 @@ struct PatchHead {
   uint8_t length;
 };
 
-void apply(const PristineImage& image, Bytes input, std::vector<std::unique_ptr<block::Device>>& devices) {
+void apply(const PristineImage& image, Bytes input, Devices& devices) {
   while (const auto* head = overlay<PatchHead>(input)) {
     const Bytes rest = input.subspan(sizeof *head);
     const Bytes bytes = rest.first(std::min<size_t>(head->length, rest.size()));

@@ -1,4 +1,6 @@
 // Archives read back by another implementation, libarchive; tests/oracle does the same with GNU tar.
+#include <archive.h>
+#include <archive_entry.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -140,7 +142,7 @@ class ArchiveReader {
     }
     found["map"] = map;
     Sha256 digest;
-    const std::vector<std::byte> zeroes(1 << 20);
+    static const std::vector<std::byte> zeroes(1 << 20);
     la_int64_t position = 0;
     auto skip_to = [&](la_int64_t to) {
       for (; position < to; position += std::min<la_int64_t>(to - position, 1 << 20))

@@ -7,14 +7,13 @@
 
 #include "btrfs/file/names.h"
 #include "btrfs/tool/testing_mutation.h"
+#include "btrfs/tool/walk.h"
 
 namespace karst::btrfs::testing {
 namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-using Devices = std::vector<std::unique_ptr<block::Device>>;
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 

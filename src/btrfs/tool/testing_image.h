@@ -1,27 +1,16 @@
 // The checked-in images for tests: unpacking them, opening them, and what karst shows of one in the form of
 // the kernel's manifest beside it (tests/images/README.md).
 #pragma once
-#include <archive.h>
-#include <archive_entry.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
+#include <sys/types.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "btrfs/file/xattr.h"
 #include "btrfs/tool/open_image.h"
-#include "btrfs/tool/walk.h"
 
 // Given by the build to tests and fuzzers; otherwise this header is only compiled by itself.
 #ifndef KARST_SOURCE_DIR
@@ -36,282 +25,69 @@ using Json = nlohmann::json;
 // A directory of its own below $TMPDIR or the build directory, removed at the end.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    const char* base = std::getenv("TMPDIR");
-    std::string pattern = std::string(base && *base ? base : KARST_BINARY_DIR) + "/karst-test-XXXXXX";
-    if (!mkdtemp(pattern.data())) throw std::runtime_error("mkdtemp " + pattern);
-    path_ = pattern;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  TemporaryDirectory();
+  ~TemporaryDirectory();
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
   const std::string& path() const { return path_; }
 
  private:
   std::string path_;
+  pid_t owner_;
 };
 
-inline std::string image_archive(const std::string& name) {
-  return KARST_SOURCE_DIR "/tests/images/data/" + name + ".tar.zst";
-}
-
-inline std::vector<std::string> image_names() {
-  std::vector<std::string> names;
-  const std::string ending = ".tar.zst";
-  for (const auto& entry : std::filesystem::directory_iterator(KARST_SOURCE_DIR "/tests/images/data")) {
-    std::string file = entry.path().filename();
-    if (file.ends_with(ending)) names.push_back(file.substr(0, file.size() - ending.size()));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-// Writes the archive's files below `directory`, holes as holes.
-inline void unpack_sparse(const std::string& file, const std::string& directory) {
-  std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);
-  archive_read_support_filter_zstd(reader.get());
-  archive_read_support_format_tar(reader.get());
-  auto fail = [&] { throw std::runtime_error(file + ": " + (archive_error_string(reader.get()) ?: "")); };
-  if (archive_read_open_filename(reader.get(), file.c_str(), 1 << 20) != ARCHIVE_OK) fail();
-  archive_entry* entry;
-  int status;
-  while ((status = archive_read_next_header(reader.get(), &entry)) == ARCHIVE_OK) {
-    if (archive_entry_filetype(entry) != AE_IFREG) continue;
-    std::string path =
-        directory + "/" + std::filesystem::path(archive_entry_pathname(entry)).filename().string();
-    int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, archive_entry_size(entry)) != 0) throw std::runtime_error(path);
-    const void* data;
-    size_t size;
-    la_int64_t offset;
-    while ((status = archive_read_data_block(reader.get(), &data, &size, &offset)) == ARCHIVE_OK) {
-      // The archive's own holes, and runs of zeroes beside them.
-      for (size_t at = 0; at < size; at += 4096) {
-        size_t some = std::min<size_t>(4096, size - at);
-        const char* from = static_cast<const char*>(data) + at;
-        if (std::all_of(from, from + some, [](char c) { return c == 0; })) continue;
-        if (pwrite(fd, from, some, offset + static_cast<off_t>(at)) != static_cast<ssize_t>(some))
-          throw std::runtime_error(path);
-      }
-    }
-    close(fd);
-    if (status != ARCHIVE_EOF) fail();
-  }
-  if (status != ARCHIVE_EOF) fail();
-}
+std::vector<std::string> image_names();
 
 // Path to object, in the escaped form of the manifest.
 using Manifest = std::map<std::string, Json>;
 
-// An image in a directory of its own.
+// An image, unpacked. All of one name in a process share the files, and the files are not to be written to:
+// lay an OverlayDevice over what is to be spoiled.
 class UnpackedImage {
  public:
-  explicit UnpackedImage(const std::string& name) : name_(name) {
-    unpack_sparse(image_archive(name), directory_.path());
-    std::ifstream file(base() + ".info.json");
-    info_ = Json::parse(file);
-    for (const Json& device : info_["devices"])
-      devices_.push_back(directory_.path() + "/" + device["file"].get<std::string>());
-  }
+  explicit UnpackedImage(const std::string& name);
 
   const std::string& name() const { return name_; }
-  const std::string& directory() const { return directory_.path(); }
+  const std::string& directory() const { return directory_; }
   const Json& info() const { return info_; }
   const std::vector<std::string>& devices() const { return devices_; }
-  Manifest manifest() const { return read_manifest(base() + ".manifest.jsonl"); }
-  Manifest norecovery_manifest() const { return read_manifest(base() + ".norecovery.manifest.jsonl"); }
+  Manifest manifest() const;
+  Manifest norecovery_manifest() const;
 
   // From the top level, with all its devices.
-  ImageOptions options() const {
-    ImageOptions options;
-    options.devices = devices_;
-    options.subvolid = id::fs_tree;
-    return options;
-  }
+  ImageOptions options() const;
 
  private:
-  std::string base() const { return directory_.path() + "/" + name_; }
-  static Manifest read_manifest(const std::string& path) {
-    std::ifstream file(path);
-    if (!file) throw std::runtime_error("no " + path);
-    Manifest manifest;
-    for (std::string line; std::getline(file, line);) {
-      Json entry = Json::parse(line);
-      manifest[entry["path"]] = entry;
-    }
-    return manifest;
-  }
+  std::string base() const { return directory_ + "/" + name_; }
 
   std::string name_;
-  TemporaryDirectory directory_;
+  std::string directory_;
   Json info_;
   std::vector<std::string> devices_;
 };
 
 // Printable ASCII as it is, other bytes and the backslash as \xNN.
-inline std::string escape(std::string_view bytes) {
-  std::string text;
-  for (char c : bytes) {
-    if (c >= ' ' && c <= '~' && c != '\\')
-      text += c;
-    else
-      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  }
-  return text;
-}
-
-inline std::string hex(Bytes bytes) {
-  std::string text;
-  for (std::byte byte : bytes) text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
-  return text;
-}
-
-inline std::string time_text(timespec time) { return fmt::format("{}.{:09}", time.tv_sec, time.tv_nsec); }
+std::string escape(std::string_view bytes);
+std::string hex(Bytes bytes);
+std::string time_text(timespec time);
+const char* type_name(mode_t mode);
 
 class Sha256 {
  public:
   Sha256() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
-  void add(Bytes bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
-  std::string text() {
-    std::array<std::byte, 32> sum;
-    EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(sum.data()), nullptr);
-    return hex(sum);
-  }
+  void add(Bytes bytes);
+  std::string text();
 
  private:
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
 };
 
-inline const char* type_name(mode_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "dir";
-    case S_IFLNK: return "symlink";
-    case S_IFIFO: return "fifo";
-    case S_IFSOCK: return "sock";
-    case S_IFCHR: return "chr";
-    case S_IFBLK: return "blk";
-  }
-  return "unknown";
-}
-
-// Content and map of a regular file, in the manifest's fields.
-inline Result<void> describe_content(const Image& image, DataReader& reader, const Tree& tree,
-                                     const Attributes& file, Json& entry) {
-  Json map = Json::array();
-  for (uint64_t at = 0; at < file.size;) {
-    auto start = TRY(reader.seek_data(tree, file, at));
-    if (!start) break;
-    auto end = TRY(reader.seek_hole(tree, file, *start));
-    map.push_back({*start, *end});
-    at = *end;
-  }
-  entry["map"] = map;
-
-  Sha256 digest;
-  std::vector<DataReader::Failure> failures;
-  // Pieces that begin and end anywhere, as a caller may ask for them.
-  std::vector<std::byte> buffer(777'777 + image.fs().geometry().sectorsize);
-  for (uint64_t at = 0; at < file.size;) {
-    MutableBytes piece = MutableBytes(buffer).first(777'777);
-    size_t some = TRY(reader.read_salvaging(tree, file, at, piece, failures));
-    digest.add(piece.first(some));
-    at += some;
-  }
-  if (failures.empty()) {
-    entry["sha256"] = digest.text();
-    return {};
-  }
-  Json unreadable = Json::array();
-  for (const auto& failure : failures) {
-    if (!unreadable.empty() && unreadable.back()[1] == failure.offset)
-      unreadable.back()[1] = failure.offset + failure.length;
-    else
-      unreadable.push_back({failure.offset, failure.offset + failure.length});
-  }
-  entry["unreadable"] = unreadable;
-  std::byte byte;
-  auto read = reader.read(tree, file, failures[0].offset, {&byte, 1});
-  entry["read_error"] = read ? "none" : read.error().errno_value() == EIO ? "EIO" : read.error().message();
-  return {};
-}
-
-inline Result<Json> describe(const Image& image, DataReader& reader, const WalkEntry& found) {
-  const Filesystem& fs = image.fs();
-  const Tree tree = TRY(fs.tree(found.id.subvolume));
-  const Attributes& attributes = found.attributes;
-  const struct stat status = attributes.to_stat(fs.geometry().sectorsize);
-  Json entry = {
-      {"path", "/" + escape(found.path)},
-      {"type", type_name(attributes.mode)},
-      {"ino", status.st_ino},
-      {"subvolid", found.id.subvolume},
-      {"mode", fmt::format("{:04o}", attributes.mode & 07777)},
-      {"uid", status.st_uid},
-      {"gid", status.st_gid},
-      {"size", status.st_size},
-      {"nlink", status.st_nlink},
-      {"blocks", status.st_blocks},
-      {"mtime", time_text(status.st_mtim)},
-      {"ctime", time_text(status.st_ctim)},
-      {"btime", time_text(attributes.otime)},
-      {"xattrs", Json::object()},
-  };
-  if (S_ISCHR(attributes.mode) || S_ISBLK(attributes.mode))
-    entry["rdev"] = fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev));
-  if (found.id.is_empty_subvolume()) return entry;
-  Cursor cursor(tree);
-  TRY(for_each_xattr(cursor, attributes.inode, [&](std::string_view name, Bytes value) -> Result<void> {
-    entry["xattrs"][escape(name)] = hex(value);
-    return {};
-  }));
-  if (attributes.is_symlink()) entry["target"] = escape(TRY(read_symlink(cursor, attributes)));
-  if (attributes.is_regular()) TRY(describe_content(image, reader, tree, attributes, entry));
-  return entry;
-}
-
 // The manifest of everything below the image's root, as karst reads it.
-inline Result<Manifest> manifest_of(const Image& image) {
-  Manifest manifest;
-  DataReader reader(image.fs(), image.data());
-  Walker walker(image.fs(), TRY(resolve(image.fs(), image.root(), "")));
-  while (auto found = TRY(walker.next())) {
-    Json entry =
-        TRY(describe(image, reader, *found).context([&] { return fmt::format("'{}'", found->path); }));
-    manifest[entry["path"]] = entry;
-  }
-  return manifest;
-}
+Result<Manifest> manifest_of(const Image& image);
 
 // Where the two differ, one line each, in the fields that `expected` has.
-inline std::vector<std::string> differences(const Manifest& expected, const Manifest& found) {
-  std::vector<std::string> lines;
-  for (const auto& [path, entry] : expected) {
-    auto ours = found.find(path);
-    if (ours == found.end()) {
-      lines.push_back(path + " is missing");
-      continue;
-    }
-    for (const auto& [field, value] : entry.items()) {
-      auto at = ours->second.find(field);
-      if (at != ours->second.end() && *at == value) continue;
-      lines.push_back(fmt::format("{}: {} is {}, expected {}", path, field,
-                                  at == ours->second.end() ? "absent" : at->dump(), value.dump()));
-    }
-  }
-  for (const auto& [path, entry] : found)
-    if (!expected.contains(path)) lines.push_back(path + " is not in the manifest");
-  return lines;
-}
+std::vector<std::string> differences(const Manifest& expected, const Manifest& found);
 
-inline std::string joined(const std::vector<std::string>& lines) {
-  std::string text;
-  for (size_t i = 0; i < lines.size() && i < 20; ++i) text += lines[i] + "\n";
-  if (lines.size() > 20) text += fmt::format("and {} more\n", lines.size() - 20);
-  return text;
-}
+std::string joined(const std::vector<std::string>& lines);
 
 }  // namespace karst::btrfs::testing

@@ -20,7 +20,7 @@ struct FreeSpaceEntry {
   uint8_t type;
 };
 static_assert(sizeof(FreeSpaceEntry) == 17 && Overlay<FreeSpaceEntry>);
-constexpr uint8_t entry_extent = 1, entry_bitmap = 2;
+constexpr uint8_t entry_extent = 1;  // otherwise a bitmap, 2
 
 // Ranges that were read at once.
 class CachedRanges final : public FreeSpaceSource {
@@ -62,8 +62,8 @@ std::optional<std::vector<std::byte>> read_cache_file(State& state, uint64_t ino
 
 class CacheParser {
  public:
-  CacheParser(const ChunkEntry& group, uint32_t sectorsize, Bytes file, const FreeSpaceHeader& header)
-      : group_(group), sectorsize_(sectorsize), file_(file), header_(header) {}
+  CacheParser(uint32_t sectorsize, Bytes file, const FreeSpaceHeader& header)
+      : sectorsize_(sectorsize), file_(file), header_(header) {}
 
   // False if the file is not what the header says: such a cache is never used.
   bool parse() {
@@ -126,7 +126,6 @@ class CacheParser {
     ranges = std::move(joined);
   }
 
-  const ChunkEntry& group_;
   const uint32_t sectorsize_;
   const Bytes file_;
   const FreeSpaceHeader& header_;
@@ -153,7 +152,7 @@ std::unique_ptr<FreeSpaceSource> open_space_cache(State& state, const ChunkEntry
   if (size == 0 || size % page_size != 0 || size > cache_bytes_max) return nullptr;
   auto file = read_cache_file(state, location.objectid, size);
   if (!file) return nullptr;
-  CacheParser parser(group, state.geometry().sectorsize, *file, header);
+  CacheParser parser(state.geometry().sectorsize, *file, header);
   if (!parser.parse()) return nullptr;
   return std::make_unique<CachedRanges>(std::move(parser.ranges), std::nullopt);
 }
