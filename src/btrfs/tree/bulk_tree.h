@@ -16,7 +16,7 @@ namespace karst::btrfs {
 
 // What every block of a new file system carries.
 struct BlockStamp {
-  Geometry geometry;     // generation is that of the blocks
+  Geometry geometry;       // generation is that of the blocks
   Uuid chunk_tree_uuid{};  // in each header
 };
 
