@@ -109,13 +109,16 @@ bool FolioMemory::add_slab_locked(PageClass& pages, size_t slot_size) {
   // What frees a slot must not allocate.
   pages.warm.reserve(pages.slots + slots);
   pages.cold.reserve(pages.slots + slots);
-  pages.slabs.reserve(pages.slabs.size() + 1);
+  pages.slabs.emplace_back();
   void* slab =
       ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (slab == MAP_FAILED) return false;
+  if (slab == MAP_FAILED) {
+    pages.slabs.pop_back();
+    return false;
+  }
   ::madvise(slab, size, MADV_NOHUGEPAGE);
   pages.slots += slots;
-  pages.slabs.emplace_back(static_cast<std::byte*>(slab), size);
+  pages.slabs.back() = {static_cast<std::byte*>(slab), size};
   pages.fresh = static_cast<std::byte*>(slab);
   pages.fresh_end = pages.fresh + slots * slot_size;
   return true;

@@ -145,10 +145,11 @@ void ItemBuffer::add(const Key& key, std::initializer_list<Bytes> pieces) {
   size_t size = 0;
   for (Bytes piece : pieces) size += piece.size();
   const Head head{DiskKey::from(key), static_cast<uint32_t>(size)};
-  bytes_.reserve(bytes_.size() + sizeof head + size);
-  auto append = [this](Bytes bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); };
-  append(bytes_of(head));
-  for (Bytes piece : pieces) append(piece);
+  // All of the item or nothing; resize() grows by factors, where reserve() would move everything each time.
+  const size_t at = bytes_.size();
+  bytes_.resize(at + sizeof head + size);
+  std::byte* to = std::ranges::copy(bytes_of(head), bytes_.data() + at).out;
+  for (Bytes piece : pieces) to = std::ranges::copy(piece, to).out;
 }
 
 Result<void> ItemBuffer::for_each(FunctionRef<Result<void>(const Key&, Bytes)> each) const {
