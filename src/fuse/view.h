@@ -23,9 +23,9 @@ struct Served {
 
 class View {
  public:
-  // Of one request. Larger ones were not faster: several of these are in flight, and each stays in a
-  // processor's cache from the device to the kernel.
-  static constexpr size_t read_size_max = 256 << 10;
+  // Of one request. Larger ones were not faster: several are in flight, and each stays in a processor's cache
+  // from the device to the kernel.
+  static constexpr size_t read_size_max = 512 << 10;
 
   explicit View(Served& served);
   ~View();
