@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -52,6 +53,8 @@ def enter(karst):
         os.environ[IN_NAMESPACE] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--",
                               sys.executable, *sys.argv])
+    # Ended from outside, it still takes away what it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
 
 
 def print_wrong(wrong):
