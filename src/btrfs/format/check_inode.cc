@@ -29,7 +29,7 @@ Result<void> check_inode_item(const ItemView& item, LeafCheck&) {
   TRY(check_generation(kind, item, "inode of a future transaction", inode.generation));
   TRY(check_generation(kind, item, "inode changed in a future transaction", inode.transid));
   uint32_t file_mode = inode.mode;
-  if ((file_mode & ~mode_mask) || !mode::is_valid_type(file_mode)) [[unlikely]]
+  if ((file_mode & ~mode_mask) || file_type_of(file_mode) == FileType::unknown) [[unlikely]]
     return invalid_item(kind, item, "invalid mode", "a file type and permissions",
                         fmt::format("0{:o}", file_mode));
   if ((file_mode & mode::type_mask) == mode::directory && inode.nlink > 1) [[unlikely]]

@@ -4,19 +4,6 @@
 
 namespace karst::btrfs {
 
-FileType file_type_of(uint32_t inode_mode) {
-  switch (inode_mode & mode::type_mask) {
-    case mode::regular: return FileType::regular;
-    case mode::directory: return FileType::directory;
-    case mode::character: return FileType::character;
-    case mode::block: return FileType::block;
-    case mode::fifo: return FileType::fifo;
-    case mode::socket: return FileType::socket;
-    case mode::symlink: return FileType::symlink;
-    default: return FileType::unknown;
-  }
-}
-
 Result<std::optional<InodeItem>> find_inode(ItemReader& items, uint64_t inode) {
   auto found = TRY(items.find(inode_key(inode)));
   if (!found) return std::optional<InodeItem>();

@@ -10,8 +10,6 @@ constexpr Key inode_key(uint64_t inode) { return {inode, ItemType::inode_item, 0
 
 inline bool is_directory(const InodeItem& item) { return (item.mode & mode::type_mask) == mode::directory; }
 inline bool is_regular(const InodeItem& item) { return (item.mode & mode::type_mask) == mode::regular; }
-// What directory entries say of an inode with this mode.
-FileType file_type_of(uint32_t mode);
 
 Result<std::optional<InodeItem>> find_inode(ItemReader& items, uint64_t inode);
 // err::no_inode if there is no such inode.

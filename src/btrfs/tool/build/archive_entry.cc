@@ -71,7 +71,7 @@ Utf8Locale::~Utf8Locale() {
 Result<Attributes> attributes_of(archive_entry* entry) {
   Attributes attributes;
   attributes.mode = archive_entry_filetype(entry) | (archive_entry_perm(entry) & 07777);
-  if (!mode::is_valid_type(attributes.mode))
+  if (file_type_of(attributes.mode) == FileType::unknown)
     return Error::make(err::source_unsupported, "an entry of a type that btrfs does not have (mode {:o})",
                        attributes.mode);
   attributes.uid = TRY(id_of(archive_entry_uid(entry)));

@@ -72,7 +72,7 @@ Result<void> Entries::add(int directory, const char* name, std::string_view path
   if (int why = scan_status(directory, name, status)) return failed(why, "reading its attributes", path);
   if (excluded(status)) return {};
   const uint32_t type = status.stx_mode & mode::type_mask;
-  if (!mode::is_valid_type(status.stx_mode))
+  if (file_type_of(status.stx_mode) == FileType::unknown)
     return refuse(
         Error::make(err::source_unsupported, "{}: a file of a type that btrfs does not have (mode {:o})",
                     shown_path(join_paths(scan_.files.location(scan_.source), path)), status.stx_mode));

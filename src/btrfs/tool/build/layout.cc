@@ -2,25 +2,13 @@
 
 #include <cstring>
 
+#include "btrfs/format/inode_mode.h"
 #include "btrfs/tool/build/layout_state.h"
 #include "btrfs/tool/build/paths.h"
 #include "btrfs/tool/build/record.h"
 
 namespace karst::btrfs::build {
 namespace {
-
-FileType file_type(uint32_t mode) {
-  switch (mode & mode::type_mask) {
-    case mode::regular: return FileType::regular;
-    case mode::directory: return FileType::directory;
-    case mode::character: return FileType::character;
-    case mode::block: return FileType::block;
-    case mode::fifo: return FileType::fifo;
-    case mode::socket: return FileType::socket;
-    case mode::symlink: return FileType::symlink;
-    default: return FileType::unknown;
-  }
-}
 
 // A sorter whose keys begin with NumberKey, read beside a walk over ascending numbers.
 class Beside {
@@ -224,7 +212,7 @@ Result<const Child*> Walk::next_child() {
              .index = index_of(value),
              .number = number_of(value),
              .is_subvolume = kind_of(value) == RecordKind::subvolume,
-             .type = file_type(mode_of(value))};
+             .type = file_type_of(mode_of(value))};
     if (child.is_subvolume) {
       const size_t place = decode_record(value, "").subvolume;
       child.number = state.layout.settled.subvolumes[place].id;

@@ -217,19 +217,6 @@ bool has_twin_names(Bytes data) {
   return std::adjacent_find(names.begin(), names.end()) != names.end();
 }
 
-FileType file_type_of(uint32_t mode) {
-  switch (mode & mode::type_mask) {
-    case mode::regular: return FileType::regular;
-    case mode::directory: return FileType::directory;
-    case mode::character: return FileType::character;
-    case mode::block: return FileType::block;
-    case mode::fifo: return FileType::fifo;
-    case mode::socket: return FileType::socket;
-    case mode::symlink: return FileType::symlink;
-    default: return FileType::unknown;
-  }
-}
-
 Sum expected_root_sum(const SketchKey& key) {
   Sum sum;
   for (uint64_t part : {1, 2}) sum.add(key.hash({FactKind::root_directory, root_directory, {part}}), 1);

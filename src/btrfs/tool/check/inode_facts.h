@@ -80,9 +80,6 @@ void for_each_reference(const Key& key, Bytes data, F&& visit) {
   }
 }
 
-// The file type that belongs to a mode; unknown for none.
-FileType file_type_of(uint32_t mode);
-
 // The inode number of every subvolume's root directory.
 constexpr uint64_t root_directory = id::first_free;
 // What the sum of a whole subvolume is.
