@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "btrfs/tool/check/allocation.h"
+#include "btrfs/tool/check/blocks.h"
 #include "btrfs/tool/check/data_csums.h"
 #include "btrfs/tool/check/devices.h"
 #include "btrfs/tool/check/extent_exact.h"
@@ -21,7 +22,7 @@ namespace {
 class SketchSink final : public FactSink {
  public:
   explicit SketchSink(const SketchKey& key) : key_(key) {}
-  void add(const Fact& fact, uint64_t times) override {
+  void add(const Fact& fact, Times times) override {
     (fact.kind == FactKind::checksummed ? checksums : references).add(key_, fact, times);
   }
   BucketSketch references, checksums;
@@ -77,22 +78,29 @@ class Check {
     begin(5, "checking fs roots");
     TRY(sum_nodes(state_));
     TRY(check_file_trees(state_));
-    begin(6, options_.data_csum ? "checking csums against data"
-                                : "checking only csums items (without verifying data)");
-    if (options_.data_csum) TRY(check_data());
+    if (options_.data_csum) {
+      uint64_t sectors = state_.statistics.csum_bytes / state_.geometry().checksum_size;
+      begin(6, "checking csums against data", sectors * state_.geometry().sectorsize);
+      TRY(check_data());
+    } else {
+      begin(6, "checking only csums items (without verifying data)");
+    }
     begin(7, "checking root refs");
     TRY(check_root_refs(state_));
     bool quotas = quotas_enabled(state_);
     begin(8, quotas ? "checking quota groups" : "checking quota groups skipped (not enabled on this FS)");
     if (quotas) qgroups_ = TRY(check_qgroups(state_));
+    bool all_read = state_.extents_known && state_.checksums_known;
+    if (!all_read && state_.report.problems() == 0)
+      state_.report.add(finding::bad_block, "a part of the extent tree or the checksum tree cannot be read");
     return {};
   }
   QgroupReport take_qgroups() { return std::move(qgroups_); }
 
  private:
-  void begin(unsigned number, const char* what) {
+  void begin(unsigned number, const char* what, uint64_t bytes = 0) {
     state_.report.phase(fmt::format("[{}/8] {}", number, what));
-    state_.progress.begin_phase(what);
+    state_.progress.begin_phase(what, bytes);
   }
 
   Result<void> check_data() {
@@ -107,10 +115,15 @@ class Check {
     SketchSinks sinks(state_.key);
     auto make_sink = [&]() -> FactSink& { return sinks.mine(); };
     TRY(check_allocation(state_, {.make_sink = make_sink}));
+    if (state_.tree_blocks > options_.table_memory / BlockTable::bytes_each)
+      return Error::make(
+          karst::err::limit, "{} tree blocks need {} bytes of memory to be remembered, {} are allowed",
+          state_.tree_blocks, state_.tree_blocks * BlockTable::bytes_each, options_.table_memory);
     tell_roots(state_, sinks.mine());
     TRY(scan_trees(state_, state_.roots, {.make_sink = make_sink}));
     auto [references, checksums] = sinks.sum();
     TRY(explain_extents(state_, references.dirty(), checksums.dirty()));
+    TRY(check_blocks(state_));
     check_devices(state_);
     return {};
   }

@@ -3,8 +3,7 @@
 //
 // The work is told in check/: a pass over the extent tree in order (allocation.h), a scan of every tree block
 // (scan.h), both telling facts that are sketched (sketch.h), and exact passes where the sketches do not
-// cancel. Memory: 64 bytes for each tree block, 1 MiB and a few for each thread, the cache, and at most a
-// part of the cache's limit for exact passes.
+// cancel. Memory: the cache, what the options allow, and some 3 MiB for each thread.
 #pragma once
 #include <memory>
 
@@ -17,8 +16,9 @@
 namespace karst::btrfs {
 
 struct CheckOptions {
-  bool data_csum = false;    // read all data and compare it with its checksums, every copy
-  size_t memory = 32 << 20;  // bytes for the records of exact passes
+  bool data_csum = false;          // read all data and compare it with its checksums, every copy
+  size_t memory = 32 << 20;        // bytes for the records of exact passes
+  size_t table_memory = 96 << 20;  // bytes for what is remembered of each tree block; see BlockTable
 };
 
 // As the stock tool prints them at its end.
@@ -34,8 +34,8 @@ struct CheckResult {
   check::QgroupReport qgroups;
 };
 
-// Errors are those of the machinery (memory, a cancelled pool); what is wrong with the image goes to the
-// receiver.
+// Errors are those of the machinery (memory, a cancelled pool; err::limit if there are more tree blocks than
+// table_memory has room for); what is wrong with the image goes to the receiver.
 Result<CheckResult> check_filesystem(const Filesystem& fs, const CheckOptions& options, WorkerPool& pool,
                                      ProgressRef progress, check::CheckReceiver& receiver);
 

@@ -35,6 +35,7 @@ struct PartResult {
   std::vector<uint64_t> partly_summed;
   std::vector<BlockGroupRecord> groups;
   uint64_t used_in_chunk = 0;
+  uint64_t tree_blocks = 0;
   bool extents_incomplete = false, csums_incomplete = false;
 };
 
@@ -89,6 +90,7 @@ class PartCheck {
     if (!first_) return;
     if (metadata && (item.flags & extent_flag::full_backref))
       state_.table.update(start, [](BlockFacts& facts) { facts.full_backref = true; });
+    result_.tree_blocks += metadata;
     state_.statistics.bytes_used.fetch_add(length, std::memory_order_relaxed);
     place(start, end, metadata);
     if (start > end_ && free_ && start <= part_.chunk->end())
@@ -166,6 +168,7 @@ void merge(State& state, std::span<const Part> parts, std::span<PartResult> resu
     state.partly_summed.insert(state.partly_summed.end(), result.partly_summed.begin(),
                                result.partly_summed.end());
     groups.insert(groups.end(), result.groups.begin(), result.groups.end());
+    state.tree_blocks += result.tree_blocks;
   }
   if (!state.root(id::csum_tree)) state.checksums_known = false;
   if (state.geometry().compat_ro & compat_ro::block_group_tree) read_block_group_tree(state, groups);

@@ -8,44 +8,35 @@ BlockTable::BlockTable() {
   for (auto& shard : shards_) shard = std::make_unique<Shard>();
 }
 
+size_t BlockTable::Shard::place_of(uint64_t bytenr) const {
+  // The upper bits choose the shard, the middle ones the place: as a fraction of the table's size.
+  size_t at = ((spread(bytenr) << 6) >> 32) * entries.size() >> 32;
+  while (entries[at].bytenr != bytenr && entries[at].bytenr != 0) at = at + 1 == entries.size() ? 0 : at + 1;
+  return at;
+}
+
 void BlockTable::Shard::grow() {
-  std::vector<Entry> old(std::max<size_t>(64, entries.size() * 2));
+  std::vector<Entry> old(std::max<size_t>(64, entries.size() + entries.size() / 4));
   old.swap(entries);
-  used = 0;
-  for (Entry& entry : old)
-    if (entry.bytenr != 0) locate(entry.bytenr) = entry;
+  for (const Entry& entry : old)
+    if (entry.bytenr != 0) entries[place_of(entry.bytenr)] = entry;
 }
 
 BlockTable::Entry& BlockTable::Shard::locate(uint64_t bytenr) {
   if ((used + 1) * 4 > entries.size() * 3) grow();
-  size_t mask = entries.size() - 1;
-  for (size_t at = (spread(bytenr) >> 24) & mask;; at = (at + 1) & mask) {
-    Entry& entry = entries[at];
-    if (entry.bytenr == bytenr) return entry;
-    if (entry.bytenr != 0) continue;
-    entry.bytenr = bytenr;
-    ++used;
-    return entry;
-  }
-}
-
-const BlockTable::Entry* BlockTable::Shard::look_up(uint64_t bytenr) const {
-  if (entries.empty()) return nullptr;
-  size_t mask = entries.size() - 1;
-  for (size_t at = (spread(bytenr) >> 24) & mask;; at = (at + 1) & mask) {
-    const Entry& entry = entries[at];
-    if (entry.bytenr == bytenr) return &entry;
-    if (entry.bytenr == 0) return nullptr;
-  }
+  Entry& entry = entries[place_of(bytenr)];
+  used += entry.bytenr == 0;
+  entry.bytenr = bytenr;
+  return entry;
 }
 
 bool BlockTable::claim(uint64_t bytenr) {
   if (bytenr == 0) return false;
   Shard& shard = shard_of(bytenr);
   MutexLock lock(shard.mutex);
-  Entry& entry = shard.locate(bytenr);
-  if (entry.scan == scan_) return false;
-  entry.scan = scan_;
+  BlockFacts& facts = shard.locate(bytenr).facts;
+  if (facts.scan == scan_) return false;
+  facts.scan = scan_;
   return true;
 }
 
@@ -59,29 +50,23 @@ void BlockTable::update(uint64_t bytenr, FunctionRef<void(BlockFacts&)> change) 
 BlockFacts BlockTable::find(uint64_t bytenr) const {
   const Shard& shard = shard_of(bytenr);
   MutexLock lock(shard.mutex);
-  const Entry* entry = shard.look_up(bytenr);
-  return entry ? entry->facts : BlockFacts{};
+  return bytenr == 0 || shard.entries.empty() ? BlockFacts{} : shard.entries[shard.place_of(bytenr)].facts;
+}
+
+void BlockTable::for_each(size_t shard, FunctionRef<void(uint64_t, const BlockFacts&)> visit) const {
+  MutexLock lock(shards_[shard]->mutex);
+  for (const Entry& entry : shards_[shard]->entries)
+    if (entry.bytenr != 0) visit(entry.bytenr, entry.facts);
 }
 
 std::vector<uint64_t> BlockTable::file_nodes(uint8_t level) const {
   std::vector<uint64_t> nodes;
-  for (const auto& shard : shards_) {
-    MutexLock lock(shard->mutex);
-    for (const Entry& entry : shard->entries)
-      if (entry.bytenr != 0 && entry.facts.holds_files && entry.facts.good && entry.facts.level == level)
-        nodes.push_back(entry.bytenr);
-  }
+  for (size_t shard = 0; shard < shard_count; ++shard)
+    for_each(shard, [&](uint64_t bytenr, const BlockFacts& facts) {
+      if (facts.holds_files && facts.good && facts.level == level) nodes.push_back(bytenr);
+    });
   std::sort(nodes.begin(), nodes.end());
   return nodes;
-}
-
-size_t BlockTable::size() const {
-  size_t size = 0;
-  for (const auto& shard : shards_) {
-    MutexLock lock(shard->mutex);
-    size += shard->used;
-  }
-  return size;
 }
 
 }  // namespace karst::btrfs::check

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "btrfs/format/chunk.h"
 #include "btrfs/format/extent.h"
 #include "btrfs/format/quota.h"
 #include "btrfs/tool/check/testing_check.h"
@@ -218,6 +219,7 @@ const Spoiled table[] = {
        return true;
      }),
      "extent-back-reference", "size mismatch"},
+    // Counts of references, inline and keyed ones, against what refers (BT-085).
     {"DataRefs", usual,
      extent(
          [](ExtentItem& e, MutableBytes) {
@@ -252,6 +254,15 @@ const Spoiled table[] = {
             return true;
           }),
      "extent-level", "metadata level mismatch"},
+    {"TreeGeneration", usual,
+     extent(
+         [](ExtentItem& e, MutableBytes) {
+           e.generation = e.generation - 1;
+           return true;
+         },
+         extent_flag::tree_block),
+     "extent-generation", "backref generation mismatch, wanted: "},
+    // The sum of the extents (BT-038).
     {"BlockGroupUsed", usual,
      item(id::extent_tree, ItemType::block_group_item,
           [](const Key&, MutableBytes data, Item&) {
@@ -273,6 +284,7 @@ const Spoiled table[] = {
      "super-bytes-used", "super bytes used"},
     {"SuperDevices", usual, super([](Superblock& s) { s.num_devices = 2; }), "device-count",
      "super num devices mismatch"},
+    // The free space tree against what extents leave free (BT-047).
     {"FreeSpace", usual,
      item(id::free_space_tree, ItemType::free_space_extent,
           [](const Key& key, MutableBytes, Item& head) {
@@ -311,6 +323,68 @@ const Spoiled table[] = {
             return true;
           }),
      "device-bytes-used", "is not equal to byte-used"},
+    {"DeviceUuid", usual,
+     item(id::chunk_tree, ItemType::dev_item,
+          [](const Key&, MutableBytes data, Item&) {
+            as<DevItem>(data).uuid.bytes[5] ^= 1;
+            return true;
+          }),
+     "device-identity", "its item says"},
+    {"DeviceFsid", usual,
+     item(id::chunk_tree, ItemType::dev_item,
+          [](const Key&, MutableBytes data, Item&) {
+            as<DevItem>(data).fsid.bytes[5] ^= 1;
+            return true;
+          }),
+     "device-identity", "its item says"},
+    {"StripeUuid", usual,
+     item(id::chunk_tree, ItemType::chunk_item,
+          [](const Key&, MutableBytes data, Item&) {
+            as<Stripe>(data, sizeof(Chunk)).dev_uuid.bytes[5] ^= 1;
+            return true;
+          }),
+     "device-identity", "stripe[1, "},
+    {"RootDirectoryId", usual,
+     item(id::root_tree, ItemType::root_item,
+          [](const Key& key, MutableBytes data, Item&) {
+            if (key.objectid != id::fs_tree) return false;
+            as<RootItem>(data).root_dirid = 300;
+            return true;
+          }),
+     "root-directory", "root 5 root dir 300 not found"},
+    {"FreeSpaceForm", usual,
+     item(id::free_space_tree, ItemType::free_space_info,
+          [](const Key&, MutableBytes data, Item&) {
+            auto& info = as<FreeSpaceInfo>(data);
+            info.flags = info.flags ^ free_space_using_bitmaps;
+            return info.extent_count > 0;
+          }),
+     "free-space", "unexpected key of type"},
+    {"FileExtentOfTheFuture", usual, regular_extent([](FileExtent& e) {
+       e.head.generation = 1000000;
+       return true;
+     }),
+     "extent-generation", "invalid file extent generation, have 1000000"},
+    // The extent's other file has checksums rightly.
+    {"NodatasumOfOne", usual,
+     [](const PristineImage& image, Devices& devices) {
+       constexpr uint64_t tree = id::first_free;  // has an extent that another file uses too
+       uint64_t owner = 0;
+       change_first(image, devices, tree, ItemType::extent_data, [&](const Key& key, MutableBytes data, Item&) {
+         bool regular = data.size() >= sizeof(FileExtent) && as<FileExtent>(data).head.type == 1 &&
+                        as<FileExtent>(data).disk_bytenr != 0;
+         if (regular) owner = key.objectid;
+         return regular;
+       });
+       return change_first(image, devices, tree, ItemType::inode_item,
+                           [&](const Key& key, MutableBytes data, Item&) {
+                             auto& inode = as<InodeItem>(data);
+                             if (key.objectid != owner) return false;
+                             inode.flags = inode.flags | inode_flag::nodatasum;
+                             return true;
+                           });
+     },
+     "inode", "odd csum item"},
     {"RootRefsCount", snapshots,
      item(id::root_tree, ItemType::root_item,
           [](const Key& key, MutableBytes data, Item&) {
@@ -326,6 +400,136 @@ const Spoiled table[] = {
             return true;
           }),
      "root-references", "unresolved ref root"},
+    // The last key of a leaf that is not the tree's last is behind the first of the next leaf.
+    {"KeysBehindTheNextLeaf", usual,
+     [](const PristineImage& image, Devices& devices) {
+       auto last_key = [](MutableBytes bytes) -> DiskKey& {
+         auto& header = *reinterpret_cast<Header*>(bytes.data());
+         return reinterpret_cast<Item*>(bytes.data() + sizeof(Header))[header.nritems - 1].key;
+       };
+       uint64_t chosen = 0, leaves = 0;
+       Key least = Key::max();
+       for (const auto& block : image.blocks()) {
+         if (block.owner != id::extent_tree || block.level != 0) continue;
+         ++leaves;
+         image.change_block(devices, block.bytenr, [&](MutableBytes bytes) {
+           if (last_key(bytes).key() < least) chosen = block.bytenr;
+           least = std::min(least, last_key(bytes).key());
+         });
+       }
+       if (leaves < 2) return false;
+       image.change_block(devices, chosen, [&](MutableBytes bytes) {
+         last_key(bytes).objectid = 1ull << 60;
+         last_key(bytes).type = 0xfe;
+       });
+       return true;
+     },
+     "bad-tree-block", "behind the next"},
+    // A chunk of metadata that says it is one for the chunk tree, and its block group says so too.
+    {"TreesInASystemChunk", usual,
+     [](const PristineImage& image, Devices& devices) {
+       uint64_t start = 0;
+       auto change = [&](le64& flags) {
+         flags = (flags & ~block_group::metadata) | block_group::system;
+         return true;
+       };
+       return change_first(image, devices, id::chunk_tree, ItemType::chunk_item,
+                           [&](const Key& key, MutableBytes data, Item&) {
+                             auto& chunk = as<Chunk>(data);
+                             start = key.offset;
+                             return (chunk.type & block_group::metadata) && change(chunk.type);
+                           }) &&
+              change_first(image, devices, id::extent_tree, ItemType::block_group_item,
+                           [&](const Key& key, MutableBytes data, Item&) {
+                             return key.objectid == start && change(as<BlockGroupItem>(data).flags);
+                           });
+     },
+     "extent-type", "type mismatch with chunk"},
+    // A leaf that points to nothing.
+    {"FullBackReference", usual,
+     extent(
+         [](ExtentItem& e, MutableBytes data) {
+           auto& ref = as<InlineRef>(data, sizeof(ExtentItem));
+           if (ref.offset != id::fs_tree || (e.flags & extent_flag::full_backref)) return false;
+           e.flags = e.flags | extent_flag::full_backref;
+           return true;
+         },
+         extent_flag::tree_block),
+     "extent-back-reference", "bad full backref, on ["},
+    {"RelocationFlag", usual,
+     [](const PristineImage& image, Devices& devices) {
+       for (const auto& block : image.blocks()) {
+         if (block.owner != id::fs_tree || block.level != 0) continue;
+         image.change_block(devices, block.bytenr, [](MutableBytes bytes) {
+           auto& header = *reinterpret_cast<Header*>(bytes.data());
+           header.flags = header.flags | header_flag_reloc;
+         });
+         return true;
+       }
+       return false;
+     },
+     "extent-back-reference", "bad full backref, on ["},
+    {"ExtentThatNothingRefersTo", usual, regular_extent([](FileExtent& e) {
+       e.disk_bytenr = 0;
+       e.disk_num_bytes = 0;
+       e.offset = 0;
+       e.num_bytes = e.head.ram_bytes;
+       return true;
+     }),
+     "extent-back-reference", "owner ref check failed ["},
+    // The checksums of an extent without the first, and an inode that should have none.
+    {"NodatasumInPart", usual,
+     [](const PristineImage& image, Devices& devices) {
+       Key last;
+       change_first(image, devices, id::csum_tree, ItemType::extent_csum,
+                    [&](const Key& key, MutableBytes data, Item&) {
+                      if (data.size() > 4) last = std::max(last, key);
+                      return false;
+                    });
+       std::set<uint64_t> owners;
+       change_first(image, devices, id::fs_tree, ItemType::extent_data,
+                    [&](const Key& key, MutableBytes data, Item&) {
+                      if (data.size() < sizeof(FileExtent)) return false;
+                      const auto& extent = as<FileExtent>(data);
+                      bool has = extent.disk_bytenr <= last.offset &&
+                                 last.offset < extent.disk_bytenr + extent.disk_num_bytes;
+                      if (has) owners.insert(key.objectid);
+                      return false;
+                    });
+       change_first(image, devices, id::fs_tree, ItemType::inode_item,
+                    [&](const Key& key, MutableBytes data, Item&) {
+                      auto& inode = as<InodeItem>(data);
+                      if (owners.contains(key.objectid)) inode.flags = inode.flags | inode_flag::nodatasum;
+                      return false;
+                    });
+       return !owners.empty() && change_first(image, devices, id::csum_tree, ItemType::extent_csum,
+                                              [&](const Key& key, MutableBytes, Item& head) {
+                                                if (key != last) return false;
+                                                head.key.offset = key.offset + 4096;
+                                                return true;
+                                              });
+     },
+     "inode", "odd csum item"},
+    {"OrphanDirectorySize", "crash-orphans",
+     item(id::fs_tree, ItemType::inode_item,
+          [](const Key&, MutableBytes data, Item&) {
+            auto& inode = as<InodeItem>(data);
+            if (inode.nlink != 0) return false;
+            inode.mode = S_IFDIR | 0755;
+            inode.size = 10;
+            return true;
+          }),
+     "inode", "dir isize wrong"},
+    // An index that Linux makes again (BT-053).
+    {"UuidTree", usual,
+     item(id::uuid_tree, ItemType::uuid_subvol,
+          [](const Key&, MutableBytes data, Item&) {
+            auto& subvolume = as<le64>(data);
+            subvolume = 5000;
+            return true;
+          }),
+     "uuid-tree", "for subvolume 5000, which does not have it"},
+    // Referenced and exclusive bytes, counted again (BT-088).
     {"Qgroup", "quota",
      item(id::quota_tree, ItemType::qgroup_info,
           [](const Key&, MutableBytes data, Item&) {
@@ -363,6 +567,58 @@ TEST_P(SpoiledImages, AreFoundAndNamed) {
   }
 }
 
+// ---- the free space cache of version 1 (BT-046) ----
+
+// The first page of a block group's cache file that has entries, in the device.
+struct CachePage {
+  std::vector<std::byte> bytes;
+  uint64_t offset = 0, pages = 0;
+
+  static std::optional<CachePage> find(const PristineImage& image, Devices& devices) {
+    cache::Cache cache({.limit = 16 << 20});
+    auto fs = Filesystem::open(image.overlays(), {}, cache, Logger());
+    if (!fs) return std::nullopt;
+    Cursor cursor((*fs)->root_tree());
+    auto found = cursor.seek({id::free_space, ItemType{}, 0});
+    for (; found && *found && cursor.key().objectid == id::free_space; found = cursor.next()) {
+      const FreeSpaceHeader header = *cursor.as<FreeSpaceHeader>();
+      if (header.num_entries == 0) continue;
+      Cursor file((*fs)->root_tree());
+      auto at = file.find({header.location.objectid, ItemType::extent_data, 0});
+      if (!at || !*at) continue;
+      const FileExtent extent = *file.as<FileExtent>();
+      const ChunkEntry& chunk = **(*fs)->volume().chunks().find(extent.disk_bytenr);
+      CachePage page;
+      page.bytes.resize(4096);
+      page.offset = chunk.stripes[0].offset + (extent.disk_bytenr - chunk.logical);
+      page.pages = extent.num_bytes / 4096;
+      if (!devices[0]->read(page.offset, page.bytes)) return std::nullopt;
+      return page;
+    }
+    return std::nullopt;
+  }
+  // Checksums of the pages, the generation, then entries of an offset and a length.
+  le64& first_length() { return as<le64>(bytes, pages * 4 + 8 + 8); }
+  void fix_checksum() { as<le32>(bytes) = ~crc32c(~0u, Bytes(bytes).subspan(pages * 4)); }
+};
+
+TEST(FreeSpaceCache, ThatIsValidAndWrongIsReportedADamagedOneIsNotUsed_BT046) {
+  PristineImage image("space-cache-v1");
+  for (bool damaged : {false, true}) {
+    Devices devices = image.overlays();
+    auto page = CachePage::find(image, devices);
+    ASSERT_TRUE(page);
+    page->first_length() = page->first_length() - 4096;
+    if (!damaged) page->fix_checksum();
+    ASSERT_TRUE(devices[0]->write(page->offset, page->bytes));
+    auto checked = check_devices(std::move(devices));
+    ASSERT_TRUE(checked->result) << checked->error;
+    EXPECT_EQ(checked->findings.has("free-space-cache", "cache appears valid but isn't"), !damaged)
+        << checked->findings.text();
+    EXPECT_EQ(checked->result->problems, damaged ? 0u : 1u) << checked->findings.text();
+  }
+}
+
 // However little memory there is for records, the findings are the same.
 TEST(ExactPasses, FindTheSameInManyRounds) {
   PristineImage image(usual);
@@ -379,6 +635,13 @@ TEST(ExactPasses, FindTheSameInManyRounds) {
     return texts;
   };
   EXPECT_EQ(findings(32 << 20), findings(1 << 12));
+}
+
+TEST(Memory, ForMoreTreeBlocksThanAllowedIsRefused) {
+  PristineImage image(usual);
+  auto checked = check_devices(image.overlays(), {.table_memory = 1000});
+  EXPECT_FALSE(checked->result);
+  EXPECT_NE(checked->error.find("tree blocks need"), std::string::npos) << checked->error;
 }
 
 uint64_t number_from(const char* variable, uint64_t otherwise) {

@@ -30,8 +30,26 @@ class DeviceCheck {
  private:
   void read_devices() {
     ItemStream items(state_.blocks(), state_.fs.chunk_tree().root);
-    while (items.next())
-      if (items.key().type == ItemType::dev_item) devices_.emplace(items.key().offset, *items.as<DevItem>());
+    while (items.next()) {
+      const Key& key = items.key();
+      if (key.type == ItemType::dev_item) devices_.emplace(key.offset, *items.as<DevItem>());
+      if (key.type == ItemType::chunk_item) stripe_devices(key.offset, items.data());
+    }
+  }
+
+  // Items of devices come before those of chunks.
+  void stripe_devices(uint64_t chunk, Bytes item) {
+    for (uint32_t i = 0; i < overlay<Chunk>(item)->num_stripes; ++i) {
+      const auto& stripe = *overlay<Stripe>(item, sizeof(Chunk) + i * sizeof(Stripe));
+      auto device = devices_.find(stripe.devid);
+      if (device == devices_.end() || device->second.uuid == stripe.dev_uuid) continue;
+      report_.add(
+          finding::device_identity,
+          fmt::format("Chunk[{}, {}, {}] stripe[{}, {}] is of device {}, its item says {}",
+                      id::first_chunk_tree, static_cast<unsigned>(ItemType::chunk_item), chunk,
+                      stripe.devid.value(), stripe.offset.value(), stripe.dev_uuid, device->second.uuid),
+          {{"chunk", chunk}, {"devid", stripe.devid}});
+    }
   }
 
   void read_extents() {
@@ -65,9 +83,9 @@ class DeviceCheck {
     const std::string name = fmt::format("Chunk[{}, {}, {}]", id::first_chunk_tree,
                                          static_cast<unsigned>(ItemType::chunk_item), chunk.logical);
     auto& groups = state_.block_groups;
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const BlockGroupRecord& g) { return g.start == chunk.logical; });
-    if (group == groups.end()) {
+    auto group = std::lower_bound(groups.begin(), groups.end(), chunk.logical,
+                                  [](const BlockGroupRecord& g, uint64_t start) { return g.start < start; });
+    if (group == groups.end() || group->start != chunk.logical) {
       if (state_.extents_known)
         report_.add(finding::chunk_block_group,
                     fmt::format("{}: length({}), offset({}), type({}) is not found in block group", name,
@@ -87,10 +105,11 @@ class DeviceCheck {
   }
 
   void check_stripe(const ChunkEntry& chunk, const ChunkStripe& stripe, const std::string& name) {
-    auto extent = std::find_if(extents_.begin(), extents_.end(), [&](const DeviceExtentRecord& e) {
-      return e.devid == stripe.devid && e.offset == stripe.offset;
-    });
-    if (extent == extents_.end()) {
+    auto wanted = std::pair(stripe.devid, stripe.offset);
+    auto extent = std::lower_bound(
+        extents_.begin(), extents_.end(), wanted,
+        [](const auto& e, const auto& place) { return std::pair(e.devid, e.offset) < place; });
+    if (extent == extents_.end() || std::pair(extent->devid, extent->offset) != wanted) {
       report_.add(
           finding::chunk_device_extent,
           fmt::format("{} stripe[{}, {}] is not found in dev extent", name, stripe.devid, stripe.offset),
@@ -154,10 +173,10 @@ class DeviceCheck {
   }
 
   void check_device_items() {
+    std::map<uint64_t, uint64_t> used_of;
+    for (const DeviceExtentRecord& extent : extents_) used_of[extent.devid] += extent.length;
     for (const auto& [devid, device] : devices_) {
-      uint64_t used = 0;
-      for (const DeviceExtentRecord& extent : extents_)
-        if (extent.devid == devid) used += extent.length;
+      uint64_t used = used_of[devid];
       if (device.bytes_used > device.total_bytes)
         report_.add(finding::device_used,
                     fmt::format("device {} has incorrect used bytes {} > total bytes {}", devid,
@@ -181,15 +200,21 @@ class DeviceCheck {
                               devid, device.total_bytes.value(), state_.geometry().sectorsize),
                   {{"devid", devid}});
     const MemberDevice* member = state_.fs.volume().member(devid);
-    if (!member || member->uuid != device.uuid) {
+    if (!member) {
       report_.add(finding::device_missing, fmt::format("device {} is missing", devid), {{"devid", devid}});
       return;
     }
-    if (device.total_bytes > member->device->size() && !is_metadump())
-      report_.add(finding::device_size,
-                  fmt::format("device {} has {} bytes, its item says {}", devid, member->device->size(),
-                              device.total_bytes.value()),
+    if (member->uuid != device.uuid || metadata_fsid(member->super) != device.fsid)
+      report_.add(finding::device_identity,
+                  fmt::format("device {} is {} of file system {}, its item says {} of {}", devid,
+                              member->uuid, metadata_fsid(member->super), device.uuid, device.fsid),
                   {{"devid", devid}});
+    if (device.total_bytes > member->device->size() && !is_metadump())
+      report_.add(
+          finding::device_small,
+          fmt::format("block device size is smaller than total_bytes in device item, has {} expect >= {}",
+                      member->device->size(), device.total_bytes.value()),
+          {{"devid", devid}});
     const DevItem& own = member->super.dev_item;
     if (own.total_bytes != device.total_bytes)
       report_.add(finding::super_device,

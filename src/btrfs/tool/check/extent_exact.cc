@@ -1,7 +1,7 @@
 #include "btrfs/tool/check/extent_exact.h"
 
 #include <algorithm>
-#include <map>
+#include <deque>
 #include <thread>
 #include <unordered_map>
 
@@ -22,39 +22,41 @@ struct Record {
 // Keeps the facts of the chosen buckets.
 class CollectSink final : public FactSink {
  public:
-  CollectSink(const SketchKey& key, const std::vector<bool>& chosen, std::atomic<size_t>& room)
+  CollectSink(const SketchKey& key, const std::vector<bool>& chosen, std::atomic<int64_t>& room)
       : key_(key), chosen_(chosen), room_(room) {}
 
-  void add(const Fact& fact, uint64_t times) override {
+  void add(const Fact& fact, Times times) override {
     if (!chosen_[BucketSketch::bucket_of(key_, fact.subject)]) return;
-    if (room_.load(std::memory_order_relaxed) == 0) return;
-    room_.fetch_sub(1, std::memory_order_relaxed);
-    bool subtracts = static_cast<int64_t>(times) < 0;
-    records.push_back({fact, subtracts ? minus(times) : 0, subtracts ? 0 : times});
+    if (room_.load(std::memory_order_relaxed) < 0 || room_.fetch_sub(1, std::memory_order_relaxed) <= 0)
+      return;
+    records.push_back({fact, times.subtracts ? times.count : 0, times.subtracts ? 0 : times.count});
   }
-  std::vector<Record> records;
+  std::deque<Record> records;  // grows without moving
 
  private:
   const SketchKey& key_;
   const std::vector<bool>& chosen_;
-  std::atomic<size_t>& room_;
+  std::atomic<int64_t>& room_;
 };
 
 class CollectSinks {
  public:
   CollectSinks(const SketchKey& key, const std::vector<bool>& chosen, size_t room)
-      : key_(key), chosen_(chosen), room_(room) {}
+      : key_(key), chosen_(chosen), room_(static_cast<int64_t>(room)) {}
   FactSink& mine() {
     MutexLock lock(mutex_);
     auto& sink = sinks_[std::this_thread::get_id()];
     if (!sink) sink = std::make_unique<CollectSink>(key_, chosen_, room_);
     return *sink;
   }
-  bool overflowed() const { return room_.load() == 0; }
+  bool overflowed() const { return room_.load() < 0; }
   // All records, those of one extent together.
   std::vector<Record> take() {
     MutexLock lock(mutex_);
+    size_t count = 0;
+    for (const auto& [thread, sink] : sinks_) count += sink->records.size();
     std::vector<Record> all;
+    all.reserve(count);
     for (auto& [thread, sink] : sinks_) {
       all.insert(all.end(), sink->records.begin(), sink->records.end());
       sink->records = {};
@@ -69,7 +71,7 @@ class CollectSinks {
   static constexpr LockClass lock_class{"check.collect-sinks"};
   const SketchKey& key_;
   const std::vector<bool>& chosen_;
-  std::atomic<size_t> room_;  // records that may still be kept
+  std::atomic<int64_t> room_;  // records that may still be kept; negative when one was not
   Mutex mutex_{lock_class};
   std::unordered_map<std::thread::id, std::unique_ptr<CollectSink>> sinks_ GUARDED_BY(mutex_);
 };
@@ -142,12 +144,26 @@ class ExtentReport {
     for (const Record& r : records_) {
       if (!is_extent(r) || r.found == 0 || r.recorded > 0 || !exists_) continue;
       if (r.fact.kind == FactKind::tree_block)
+        tree_block(r.fact);
+      else
+        backref(fmt::format("data extent[{}, {}] size mismatch, extent item size {} file item size {}",
+                            bytenr_, length_, length_, r.fact.words[0]));
+    }
+  }
+
+  // What the extent item says of a tree block is not what its parents say.
+  void tree_block(const Fact& found) {
+    for (const Record& r : records_) {
+      if (r.fact.kind != FactKind::tree_block || r.recorded == 0) continue;
+      if (r.fact.words[0] != found.words[0])
         state_.report.add(finding::extent_level,
                           fmt::format("metadata level mismatch on [{}, {}]", bytenr_, length_),
                           {{"bytenr", bytenr_}});
       else
-        backref(fmt::format("data extent[{}, {}] size mismatch, extent item size {} file item size {}",
-                            bytenr_, length_, length_, r.fact.words[0]));
+        state_.report.add(finding::extent_generation,
+                          fmt::format("extent[{} {}] backref generation mismatch, wanted: {}, have: {}",
+                                      bytenr_, length_, found.words[1], r.fact.words[1]),
+                          {{"bytenr", bytenr_}});
     }
   }
 
@@ -163,6 +179,11 @@ class ExtentReport {
     if (mismatch_)
       state_.report.add(finding::extent_backref,
                         fmt::format("backpointer mismatch on [{} {}]", bytenr_, length_),
+                        {{"bytenr", bytenr_}});
+    // Of tree blocks that were read, check_blocks() says it.
+    if (found_ == 0 && exists_)
+      state_.report.add(finding::extent_backref,
+                        fmt::format("owner ref check failed [{} {}]", bytenr_, length_),
                         {{"bytenr", bytenr_}});
   }
 
@@ -243,8 +264,12 @@ void report_extents(State& state, const std::vector<Record>& records) {
 void tell_roots(State& state, FactSink& sink) {
   for (const RootRecord& root : state.roots) {
     uint64_t bytenr = raw(root.block.address);
+    if (!root.is_reloc())
+      state.table.update(bytenr,
+                         [&](BlockFacts& facts) { facts.referrer = std::min(facts.referrer, root.id); });
     // A relocation tree's root is its own parent. Source: Linux fs/btrfs/relocation.c.
-    add_tree_pointer(bytenr, root.block.level, {root.id, root.is_reloc() ? bytenr : 0}, sink);
+    add_tree_pointer(bytenr, root.block.level, root.block.generation, {root.id, root.is_reloc() ? bytenr : 0},
+                     sink);
   }
 }
 
@@ -264,13 +289,15 @@ Result<void> explain_extents(State& state, const BucketSketch::Dirty& references
     TRY(check_allocation(state, {.make_sink = make_sink, .first = false}));
     tell_roots(state, sinks.mine());
     TRY(scan_trees(state, state.roots, {.make_sink = make_sink, .first = false}));
-    if (sinks.overflowed() && rounds.shrink()) continue;
-    report_extents(state, sinks.take());
-    if (state.report.problems() - before > enough) {
-      state.report.add(finding::not_listed, "there are more extents with problems, which are not listed");
-      break;
+    if (sinks.overflowed()) {
+      rounds.shrink();
+      continue;
     }
+    report_extents(state, sinks.take());
+    if (state.report.problems() - before > enough) break;
   }
+  if (rounds.unexplained() > 0)
+    state.report.add(finding::extent_backref, "there are more extents with errors, which are not listed");
   return {};
 }
 

@@ -5,7 +5,7 @@
 
 namespace karst::btrfs::check {
 
-// The pointers that roots are: root items, and the superblock's.
+// The pointers that roots are: root items, and the superblock's. The block table learns of them too.
 void tell_roots(State& state, FactSink& sink);
 
 // Reads everything again, keeps the facts of the dirty buckets, and reports each extent whose facts do not

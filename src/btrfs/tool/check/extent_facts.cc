@@ -62,7 +62,8 @@ void add_extent_item(const Key& key, Bytes item, FactSink& sink) {
   if (!extent) return;
   uint64_t head = sizeof(ExtentItem);
   if (is_tree_block(key, *extent)) {
-    sink.add({FactKind::tree_block, bytenr, {tree_block_level(key, item)}}, minus(extent->refs));
+    sink.add({FactKind::tree_block, bytenr, {tree_block_level(key, item), extent->generation}},
+             minus(extent->refs));
     if (key.type == ItemType::extent_item) head += sizeof(TreeBlockInfo);
   } else {
     sink.add({FactKind::data_extent, bytenr, {key.offset}}, minus(extent->refs));
@@ -70,8 +71,9 @@ void add_extent_item(const Key& key, Bytes item, FactSink& sink) {
   if (head <= item.size()) add_inline_refs(bytenr, item.subspan(head), sink);
 }
 
-void add_tree_pointer(uint64_t bytenr, uint8_t level, const Referrer& from, FactSink& sink) {
-  sink.add({FactKind::tree_block, bytenr, {level}}, 1);
+void add_tree_pointer(uint64_t bytenr, uint8_t level, uint64_t generation, const Referrer& from,
+                      FactSink& sink) {
+  sink.add({FactKind::tree_block, bytenr, {level, generation}}, 1);
   if (from.parent != 0)
     sink.add({FactKind::shared_tree_ref, bytenr, {from.parent}}, 1);
   else

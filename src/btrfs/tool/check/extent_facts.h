@@ -22,7 +22,8 @@ struct Referrer {
   uint64_t parent = 0;  // not 0: by full back reference
 };
 
-void add_tree_pointer(uint64_t bytenr, uint8_t level, const Referrer& from, FactSink& sink);
+void add_tree_pointer(uint64_t bytenr, uint8_t level, uint64_t generation, const Referrer& from,
+                      FactSink& sink);
 // A file extent that is not inline and not a hole.
 void add_data_pointer(const Key& key, const FileExtent& extent, const Referrer& from, FactSink& sink);
 

@@ -1,7 +1,7 @@
 // The facts that are sketched, and who receives them.
 //
 // Extents (subject: the extent's bytenr). The extent tree subtracts, what is found in other trees adds:
-//   tree_block       {level}: each pointer to a tree block; the extent item, times its refs
+//   tree_block       {level, generation}: each pointer to a tree block; the extent item, times its refs
 //   data_extent      {bytes}: each file extent; the extent item, times its refs
 //   tree_ref         {root}, shared_tree_ref {parent}: each pointer; each back reference
 //   data_ref         {root, inode, offset}, shared_data_ref {parent}: each file extent; each back reference,
@@ -45,12 +45,11 @@ enum class FactKind : uint8_t {
   inode_bad,
 };
 
-// Receives facts, from one thread. `times` counts modulo 2^64: minus(n) subtracts.
+// Receives facts, from one thread.
 class FactSink {
  public:
   virtual ~FactSink() = default;
-  virtual void add(const Fact& fact, uint64_t times) = 0;
+  virtual void add(const Fact& fact, Times times) = 0;
 };
-constexpr uint64_t minus(uint64_t times) { return 0 - times; }
 
 }  // namespace karst::btrfs::check

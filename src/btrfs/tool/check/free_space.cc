@@ -43,8 +43,9 @@ class FreeSpaceTree final : public FreeSpaceSource {
     }
     if (fault_ || items_.incomplete()) return fault_;
     if (!info_) return fmt::format("no free space info for block group {}", group_.logical);
-    if (*info_ != count_)
-      return fmt::format("free space info recorded {} extents, counted {}", *info_, count_);
+    if (info_->extent_count != count_)
+      return fmt::format("free space info recorded {} extents, counted {}", info_->extent_count.value(),
+                         count_);
     return {};
   }
   bool incomplete() const override { return items_.incomplete(); }
@@ -65,8 +66,9 @@ class FreeSpaceTree final : public FreeSpaceSource {
       }
       switch (key.type) {
         case ItemType::free_space_info: info(key); break;
-        case ItemType::free_space_extent: return range;
+        case ItemType::free_space_extent: in_form(key, false); return range;
         case ItemType::free_space_bitmap:
+          in_form(key, true);
           bitmap_ = range;
           bit_ = 0;
           break;
@@ -79,7 +81,13 @@ class FreeSpaceTree final : public FreeSpaceSource {
     if (key.objectid != group_.logical || key.offset != group_.length)
       fault_ = fmt::format("free space info ({} {}) has no block group", key.objectid, key.offset);
     else
-      info_ = items_.as<FreeSpaceInfo>()->extent_count.value();
+      info_ = *items_.as<FreeSpaceInfo>();
+  }
+
+  // The group's info comes before, and says in which form its free space is.
+  void in_form(const Key& key, bool bitmap) {
+    if (info_ && ((info_->flags & free_space_using_bitmaps) != 0) != bitmap)
+      fault_ = fmt::format("unexpected key of type {}", static_cast<unsigned>(key.type));
   }
 
   std::optional<Range> next_run() {
@@ -104,7 +112,7 @@ class FreeSpaceTree final : public FreeSpaceSource {
   ItemStream items_;
   std::optional<Range> ahead_, bitmap_;
   uint64_t bit_ = 0, count_ = 0;
-  std::optional<uint32_t> info_;
+  std::optional<FreeSpaceInfo> info_;
   std::optional<std::string> fault_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 class BucketSink final : public FactSink {
  public:
   explicit BucketSink(const SketchKey& key) : key_(key) {}
-  void add(const Fact& fact, uint64_t times) override { sketch.add(key_, fact, times); }
+  void add(const Fact& fact, Times times) override { sketch.add(key_, fact, times); }
   BucketSketch sketch;
 
  private:
@@ -33,7 +33,10 @@ class FileTreeCheck {
       records_.clear();
       taken_ = 0;
       collect();
-      if (taken_ > memory_ && rounds.shrink()) continue;
+      if (taken_ > memory_) {
+        rounds.shrink();
+        continue;
+      }
       bool is_root_chosen = chosen_[BucketSketch::bucket_of(state_.key, root_directory)];
       for (auto& [inode, record] : records_) report(inode, record);
       auto top = records_.find(root_directory);
@@ -42,6 +45,10 @@ class FileTreeCheck {
                           fmt::format("root {} root dir {} not found", root_.id, root_directory),
                           {{"root", root_.id}});
     }
+    if (rounds.unexplained() > 0)
+      state_.report.add(finding::inode,
+                        fmt::format("root {} has more inodes with errors, which are not listed", root_.id),
+                        {{"root", root_.id}});
   }
 
  private:
@@ -49,8 +56,10 @@ class FileTreeCheck {
   BucketSketch::Dirty find_dirty() {
     BucketSink sink(state_.key);
     InodeContext context;
-    ItemStream items(state_.blocks(), root_.block, Key::min(), Key::max(),
-                     [&](const TreeBlock& leaf) { add_file_facts(leaf, rules_, context, sink); });
+    ItemStream items(state_.blocks(), root_.block, Key::min(), Key::max(), [&](const TreeBlock& leaf) {
+      state_.progress.add(leaf.nodesize(), 1);
+      add_file_facts(leaf, rules_, context, sink);
+    });
     while (items.next()) {
     }
     for (uint64_t part : {1, 2}) sink.add({FactKind::root_directory, root_directory, {part}}, minus(1));
@@ -76,7 +85,10 @@ class FileTreeCheck {
         if (key.objectid == id::orphan && wanted(key.offset)) orphan(key.offset);
       } else {
         bool is_directory_item = key.type == ItemType::dir_item || key.type == ItemType::dir_index;
-        if (is_directory_item && deleted == key.objectid) continue;
+        if (is_directory_item && deleted == key.objectid) {
+          if (wanted(key.objectid)) record(key.objectid).add_directory_names(0);
+          continue;
+        }
         if (is_directory_item) names(key, items.data());
         if (wanted(key.objectid)) own_item(key, items.data());
       }
@@ -97,7 +109,7 @@ class FileTreeCheck {
       case ItemType::inode_extref:
         for_each_reference(key, data, [&](const NameReference& ref) {
           inode.add_reference(ref);
-          taken_ += sizeof(NameRecord) + ref.name.size();
+          taken_ += InodeRecord::bytes_of_name(ref.name);
         });
         break;
       case ItemType::dir_item:
@@ -116,7 +128,7 @@ class FileTreeCheck {
       Key location = entry.item.location.key();
       if (location.type == ItemType::root_item || !wanted(location.objectid)) return;
       InodeRecord& target = record(location.objectid);
-      taken_ += sizeof(NameRecord) + entry.name.size();
+      taken_ += InodeRecord::bytes_of_name(entry.name);
       auto type = static_cast<uint8_t>(entry.type());
       if (key.type == ItemType::dir_item)
         target.add_name_item(key.objectid, entry.name, type);
@@ -143,7 +155,9 @@ class FileTreeCheck {
 }  // namespace
 
 Result<void> check_file_trees(State& state) {
+  constexpr uint64_t enough = 1000;  // findings; more are not listed anyway
   const Sum expected = expected_root_sum(state.key);
+  const uint64_t before = state.report.problems();
   TaskGroup group(state.pool);
   size_t memory = state.memory / std::max(1u, state.pool.thread_count());
   for (const RootRecord& root : state.roots) {
@@ -155,8 +169,12 @@ Result<void> check_file_trees(State& state) {
       continue;
     }
     if (facts.complete && facts.sum == expected) continue;
-    group.run([&state, &root, memory]() -> Result<void> {
-      FileTreeCheck(state, root, memory).run();
+    group.run([&state, &root, memory, before]() -> Result<void> {
+      if (state.report.problems() - before > enough)
+        state.report.add(finding::inode, fmt::format("root {} has errors, which are not listed", root.id),
+                         {{"root", root.id}});
+      else
+        FileTreeCheck(state, root, memory).run();
       return {};
     });
   }

@@ -45,6 +45,8 @@ class LeafWalk {
   }
 
   void item(const Key& key, Bytes data) {
+    if (!context_.known && key.type != ItemType::inode_item)
+      sink_.add({FactKind::inode_bad, key.objectid, {}}, 1);  // no inode item
     switch (key.type) {
       case ItemType::inode_item: inode_item(*overlay<InodeItem>(data)); break;
       case ItemType::inode_ref:
@@ -67,9 +69,9 @@ class LeafWalk {
     if (type == mode::symlink && (item.flags & (inode_flag::immutable | inode_flag::append)))
       sink_.add({FactKind::inode_bad, inode, {}}, 1);
     if (type == mode::directory) {
-      sink_.add({FactKind::directory_size, inode, {}}, item.size);
+      sink_.add({FactKind::directory_size, inode, {}}, item.size.value());
     } else if (is_regular_or_link(item.mode)) {
-      sink_.add({FactKind::inode_bytes, inode, {}}, item.nbytes);
+      sink_.add({FactKind::inode_bytes, inode, {}}, item.nbytes.value());
       own_holes_ = rules_.holes && item.nlink > 0;
       size_end_ = (item.size + rules_.sectorsize - 1) & ~uint64_t{rules_.sectorsize - 1};
     }
@@ -77,7 +79,8 @@ class LeafWalk {
       sink_.add({FactKind::root_directory, inode, {1}}, 1);
       return;
     }
-    sink_.add({FactKind::inode_name, inode, {static_cast<uint64_t>(file_type_of(item.mode))}}, item.nlink);
+    sink_.add({FactKind::inode_name, inode, {static_cast<uint64_t>(file_type_of(item.mode))}},
+              item.nlink.value());
     if (item.nlink == 0) sink_.add({FactKind::inode_orphan, inode, {}}, 1);
   }
 

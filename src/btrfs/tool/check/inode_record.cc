@@ -18,6 +18,8 @@ constexpr uint32_t index_mismatch = 1u << 6;
 constexpr uint32_t filetype_mismatch = 1u << 7;
 }  // namespace name_error
 
+constexpr size_t text_max = 64 << 10;  // an image may give an inode any number of bad names
+
 struct Word {
   uint32_t bit;
   const char* text;
@@ -69,12 +71,14 @@ void InodeRecord::add_item(const InodeItem& item) {
 }
 
 NameRecord& InodeRecord::name(uint64_t directory, std::string_view text) {
-  for (NameRecord& record : names_)
-    if (record.directory == directory && record.name == text) return record;
-  NameRecord& record = names_.emplace_back();
-  record.directory = directory;
-  record.name = text;
-  return record;
+  struct View {
+    uint64_t directory;
+    std::string_view name;
+  };
+  auto found = names_.find(View{directory, text});
+  if (found == names_.end())
+    found = names_.emplace(NameKey{directory, std::string(text)}, NameRecord()).first;
+  return found->second;
 }
 
 void InodeRecord::add_name_item(uint64_t directory, std::string_view text, uint8_t type) {
@@ -136,7 +140,7 @@ void InodeRecord::judge(const FileRules& rules) {
   if (!item_) {
     errors_ |= inode_error::no_inode_item;
   } else if (type == mode::directory) {
-    if (nlink_ > 0 && found_size_ != size_) errors_ |= inode_error::dir_isize;
+    if (found_size_ != size_) errors_ |= inode_error::dir_isize;
     if (extents_) errors_ |= inode_error::odd_file_extent;
     if (nlink_ >= 2) errors_ |= inode_error::invalid_nlink;
   } else if (type == mode::regular || type == mode::symlink) {
@@ -149,7 +153,7 @@ void InodeRecord::judge(const FileRules& rules) {
     errors_ |= inode_error::odd_flags;
   if (item_ && nlink_ == 0 && !orphan_) errors_ |= inode_error::no_orphan_item;
   if (found_links_ != nlink_) errors_ |= inode_error::link_count;
-  for (NameRecord& record : names_) {
+  for (auto& [key, record] : names_) {
     if (item_ && record.item && record.entry && record.file_type != static_cast<uint8_t>(file_type_of(mode_)))
       record.errors |= name_error::filetype_mismatch;
     if (!record.item) record.errors |= name_error::no_dir_item;
@@ -160,8 +164,12 @@ void InodeRecord::judge(const FileRules& rules) {
 
 // It has one link: its reference to itself, which no directory has an entry for.
 void InodeRecord::judge_root_directory() {
-  bool self = names_.size() == 1 && names_[0].directory == inode_ && names_[0].name == ".." &&
-              names_[0].index == 0 && names_[0].reference && !names_[0].item && !names_[0].entry;
+  bool self = false;
+  if (names_.size() == 1) {
+    const auto& [key, record] = *names_.begin();
+    self = key.directory == inode_ && key.name == ".." && record.index == 0 && record.reference &&
+           !record.item && !record.entry;
+  }
   if (self) names_.clear();
   if (!item_) errors_ |= inode_error::no_inode_item;
   if (item_ && (mode_ & mode::type_mask) == mode::directory && found_size_ != size_)
@@ -178,10 +186,11 @@ std::string InodeRecord::error_text(uint64_t root) const {
     text += fmt::format("\nFound file extent holes:\n\tstart: {}, len: {}", start,
                         (gap ? gap_end_ : size_) - start);
   }
-  for (const NameRecord& record : names_) {
+  for (const auto& [key, record] : names_) {
     if (record.errors == 0) continue;
+    if (text.size() > text_max) return text + "\n\t...";
     text += fmt::format("\n\tunresolved ref dir {} index {} namelen {} name {} filetype {} errors {:x}{}",
-                        record.directory, record.index, record.name.size(), record.name, record.file_type,
+                        key.directory, record.index, key.name.size(), key.name, record.file_type,
                         record.errors, words_of(name_words, record.errors));
   }
   return text;
@@ -193,7 +202,7 @@ std::string InodeRecord::verdict(uint64_t root, const FileRules& rules) {
   else
     judge(rules);
   bool bad = errors_ != 0;
-  for (const NameRecord& record : names_) bad = bad || record.errors != 0;
+  for (const auto& [key, record] : names_) bad = bad || record.errors != 0;
   return bad ? error_text(root) : std::string();
 }
 

@@ -1,8 +1,9 @@
 // One inode of a subvolume as everything in the tree describes it, and what is wrong with it.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "btrfs/tool/check/inode_facts.h"
 
@@ -30,9 +31,19 @@ constexpr uint32_t dup_filename = 1u << 24;
 }  // namespace inode_error
 
 // One name of an inode in one directory.
-struct NameRecord {
-  uint64_t directory = 0, index = 0;
+struct NameKey {
+  uint64_t directory;
   std::string name;
+};
+struct NameOrder {
+  using is_transparent = void;
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return a.directory != b.directory ? a.directory < b.directory : std::string_view(a.name) < b.name;
+  }
+};
+struct NameRecord {
+  uint64_t index = 0;
   uint8_t file_type = 0;
   bool item = false, entry = false, reference = false;  // DIR_ITEM, DIR_INDEX, INODE_REF
   uint32_t errors = 0;
@@ -47,10 +58,15 @@ class InodeRecord {
   void add_name_item(uint64_t directory, std::string_view name, uint8_t type);
   void add_name_entry(uint64_t directory, uint64_t index, std::string_view name, uint8_t type);
   void add_reference(const NameReference& reference);
-  // The inode as a directory: the names in one of its items.
+  // The inode as a directory: the names in one of its items; of one that is deleted none count.
   void add_directory_names(uint64_t length);
   void add_twin_names() { errors_ |= inode_error::dup_filename; }
   void add_extent(uint64_t offset, Bytes extent, const FileRules& rules);
+
+  // Bytes that a name takes, about.
+  static size_t bytes_of_name(std::string_view name) {
+    return sizeof(NameKey) + sizeof(NameRecord) + 48 + name.size();
+  }
 
   // What is wrong, as the lines that btrfs check prints; empty if nothing is.
   std::string verdict(uint64_t root, const FileRules& rules);
@@ -72,7 +88,7 @@ class InodeRecord {
   uint64_t first_gap_ = ~0ull;  // where the first gap between extents begins
   uint64_t gap_end_ = 0;
   uint32_t errors_ = 0;
-  std::vector<NameRecord> names_;
+  std::map<NameKey, NameRecord, NameOrder> names_;  // an image may give an inode any number
 };
 
 }  // namespace karst::btrfs::check

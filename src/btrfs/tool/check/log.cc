@@ -10,7 +10,7 @@ namespace {
 
 class NoSink final : public FactSink {
  public:
-  void add(const Fact&, uint64_t) override {}
+  void add(const Fact&, Times) override {}
 };
 
 RootRecord log_root(uint64_t subvolume, const BlockPointer& block) {

@@ -102,6 +102,7 @@ class Accounting {
   }
 
   BlockRef read(uint64_t bytenr, uint8_t level) const {
+    state_.progress.add(state_.geometry().nodesize, 1);
     auto block = state_.blocks().read(
         {Logical(bytenr), state_.table.find(bytenr).generation, level, id::tree_reloc, {}});
     return block ? std::move(*block) : BlockRef();
@@ -115,11 +116,8 @@ class Accounting {
       BlockRef node = read(bytenr, level);
       if (!node || set == RootSets::none) continue;
       const RootRecord* only = sole_root(set);
-      for (uint32_t slot = 0; slot < node->nritems(); ++slot) {
-        bool dropped = only && only->drop_progress && level == only->drop_level &&
-                       node->key(slot) < *only->drop_progress;
-        if (!dropped) reach(node->key_ptr(slot).blockptr, set);
-      }
+      for (uint32_t slot = only ? only->first_kept_slot(*node) : 0; slot < node->nritems(); ++slot)
+        reach(node->key_ptr(slot).blockptr, set);
     }
   }
   const RootRecord* sole_root(RootSets::Id set) const {

@@ -7,6 +7,7 @@
 
 #include "btrfs/format/inode.h"
 #include "btrfs/format/object_ids.h"
+#include "btrfs/tool/check/inode_facts.h"
 #include "btrfs/tool/check/item_stream.h"
 
 namespace karst::btrfs::check {
@@ -19,6 +20,7 @@ RootRecord record_of(const Key& key, Bytes item) {
   record.id = key.objectid;
   record.key_offset = key.offset;
   record.block = {Logical(disk.bytenr.value()), disk.generation, disk.level, key.objectid, {}};
+  record.directory = disk.root_dirid;
   record.refs = disk.refs;
   record.flags = disk.flags;
   record.last_snapshot = disk.last_snapshot;
@@ -46,18 +48,26 @@ void check_root_item(State& state, const RootRecord& root) {
                      fmt::format("invalid generation for root {}, have {} expect (0, {}]", root.id,
                                  root.block.generation, limit),
                      {{"root", root.id}});
+  if (is_subvolume(root.id) && root.directory != root_directory)
+    state.report.add(finding::root_directory,
+                     fmt::format("root {} root dir {} not found", root.id, root.directory),
+                     {{"root", root.id}});
   if (root.drop_progress && (root.drop_level > root.block.level || root.drop_level >= max_level))
     state.report.add(finding::root_item, fmt::format("ignoring invalid drop level: {}", root.drop_level),
                      {{"root", root.id}});
 }
 
 // How a subvolume is reached from one directory.
-struct Link {
+struct Place {
   uint64_t parent, directory, index;
   std::string name;
+  auto operator<=>(const Place&) const = default;
+};
+struct Link {
   bool forward = false, back = false;  // ROOT_REF, ROOT_BACKREF
   bool item = false, entry = false;    // DIR_ITEM, DIR_INDEX
 };
+using Links = std::map<Place, Link>;
 
 class RootRefCheck {
  public:
@@ -66,7 +76,7 @@ class RootRefCheck {
   void run() {
     read();
     for (auto& [child, links] : links_)
-      for (Link& link : links) look_up(child, link);
+      for (auto& [place, link] : links) look_up(child, place, link);
     find_reachable();
     for (const RootRecord& root : state_.roots) check_root(root);
     for (const auto& [child, links] : links_)
@@ -84,24 +94,15 @@ class RootRefCheck {
       auto name = ref ? slice(items.data(), sizeof(RootRef), ref->name_len) : std::nullopt;
       if (!name) continue;
       bool forward = key.type == ItemType::root_ref;
-      Link& link = link_of(forward ? key.offset : key.objectid, forward ? key.objectid : key.offset, *ref,
-                           as_text(*name));
+      Link& link = links_[forward ? key.offset : key.objectid][{
+          forward ? key.objectid : key.offset, ref->dirid, ref->sequence, std::string(as_text(*name))}];
       (forward ? link.forward : link.back) = true;
     }
   }
 
-  Link& link_of(uint64_t child, uint64_t parent, const RootRef& ref, std::string_view name) {
-    std::vector<Link>& links = links_[child];
-    for (Link& link : links)
-      if (link.parent == parent && link.directory == ref.dirid && link.index == ref.sequence &&
-          link.name == name)
-        return link;
-    return links.emplace_back(Link{parent, ref.dirid, ref.sequence, std::string(name)});
-  }
-
   // The entries that belong to a link.
-  void look_up(uint64_t child, Link& link) {
-    const RootRecord* parent = state_.root(link.parent);
+  void look_up(uint64_t child, const Place& place, Link& link) {
+    const RootRecord* parent = state_.root(place.parent);
     if (!parent) return;
     BlockCursor cursor(state_.blocks(), parent->block);
     auto matches = [&](const Key& key) {
@@ -110,7 +111,7 @@ class RootRefCheck {
       for (Bytes data = cursor.data(); const auto* entry = overlay<DirItem>(data);) {
         uint64_t length = sizeof(DirItem) + entry->name_len + entry->data_len;
         if (length > data.size()) return false;
-        bool same = as_text(data.subspan(sizeof(DirItem), entry->name_len)) == link.name &&
+        bool same = as_text(data.subspan(sizeof(DirItem), entry->name_len)) == place.name &&
                     entry->location.type == static_cast<uint8_t>(ItemType::root_item) &&
                     entry->location.objectid == child;
         if (same) return true;
@@ -118,16 +119,16 @@ class RootRefCheck {
       }
       return false;
     };
-    link.item = matches({link.directory, ItemType::dir_item, name_hash(link.name)});
-    link.entry = matches({link.directory, ItemType::dir_index, link.index});
+    link.item = matches({place.directory, ItemType::dir_item, name_hash(place.name)});
+    link.entry = matches({place.directory, ItemType::dir_index, place.index});
   }
 
   // Subvolumes that a chain of links connects with the top level.
   void find_reachable() {
     std::map<uint64_t, std::vector<uint64_t>> children;
     for (const auto& [child, links] : links_)
-      for (const Link& link : links)
-        if (link.forward && link.item) children[link.parent].push_back(child);
+      for (const auto& [place, link] : links)
+        if (link.forward && link.item) children[place.parent].push_back(child);
     std::vector<uint64_t> waiting{id::fs_tree};
     reachable_.insert(id::fs_tree);
     while (!waiting.empty()) {
@@ -142,8 +143,10 @@ class RootRefCheck {
     auto links = links_.find(child);
     if (links == links_.end()) return 0;
     return static_cast<uint32_t>(
-        std::count_if(links->second.begin(), links->second.end(),
-                      [&](const Link& l) { return l.forward && l.item && reachable_.contains(l.parent); }));
+        std::count_if(links->second.begin(), links->second.end(), [&](const auto& entry) {
+          const auto& [place, link] = entry;
+          return link.forward && link.item && reachable_.contains(place.parent);
+        }));
   }
 
   void check_root(const RootRecord& root) {
@@ -168,10 +171,10 @@ class RootRefCheck {
   }
 
   // A subvolume that has links but no root item.
-  void check_absent(uint64_t child, const std::vector<Link>& links) {
+  void check_absent(uint64_t child, const Links& links) {
     if (!is_subvolume(child) || references(child) == 0) return;
     std::string text = fmt::format("fs tree {} refs {} not found", child, references(child));
-    for (const Link& link : links) text += link_text(link);
+    for (const auto& [place, link] : links) text += link_text(place, link);
     state_.report.add(finding::root_refs, std::move(text), {{"root", child}});
   }
 
@@ -179,13 +182,13 @@ class RootRefCheck {
     std::string text;
     auto links = links_.find(child);
     if (links == links_.end()) return text;
-    for (const Link& link : links->second)
-      if (!(link.forward && link.back && link.item && link.entry)) text += link_text(link);
+    for (const auto& [place, link] : links->second)
+      if (!(link.forward && link.back && link.item && link.entry)) text += link_text(place, link);
     return text;
   }
 
   // Bits and words as the stock tool has them.
-  static std::string link_text(const Link& link) {
+  static std::string link_text(const Place& place, const Link& link) {
     unsigned errors = 0;
     std::string words;
     auto missing = [&](bool there, unsigned bit, const char* word) {
@@ -198,11 +201,12 @@ class RootRefCheck {
     missing(link.forward, 1u << 9, "root ref");
     missing(link.back, 1u << 10, "root backref");
     return fmt::format("\n\tunresolved ref root {} dir {} index {} namelen {} name {} errors {:x}{}",
-                       link.parent, link.directory, link.index, link.name.size(), link.name, errors, words);
+                       place.parent, place.directory, place.index, place.name.size(), place.name, errors,
+                       words);
   }
 
   State& state_;
-  std::map<uint64_t, std::vector<Link>> links_;
+  std::map<uint64_t, Links> links_;  // by child
   std::set<uint64_t> orphans_, reachable_;
 };
 
@@ -247,14 +251,14 @@ void check_uuid_tree(State& state) {
 }  // namespace
 
 void read_roots(State& state) {
-  state.roots.push_back(plain_root(id::root_tree, state.fs.root_tree().root));
-  state.roots.push_back(plain_root(id::chunk_tree, state.fs.chunk_tree().root));
+  state.add_root(plain_root(id::root_tree, state.fs.root_tree().root));
+  state.add_root(plain_root(id::chunk_tree, state.fs.chunk_tree().root));
   ItemStream items(state.blocks(), state.fs.root_tree().root);
   while (items.next()) {
     if (items.key().type != ItemType::root_item) continue;
     RootRecord root = record_of(items.key(), items.data());
     check_root_item(state, root);
-    state.roots.push_back(root);
+    state.add_root(std::move(root));
   }
   for (uint64_t needed : {id::extent_tree, id::dev_tree, id::fs_tree, id::csum_tree})
     if (!state.root(needed))

@@ -16,6 +16,7 @@ struct Child {
   uint64_t bytenr;
   uint64_t generation;
   std::optional<Key> first_key;
+  Key end;        // its keys are less
   uint32_t slot;  // in its parent: neighbours follow each other in the tree
 };
 
@@ -69,7 +70,7 @@ class Frontier {
 class SumSink final : public FactSink {
  public:
   explicit SumSink(const SketchKey& key) : key_(key) {}
-  void add(const Fact& fact, uint64_t times) override { sum.add(key_.hash(fact), times); }
+  void add(const Fact& fact, Times times) override { sum.add(key_.hash(fact), times); }
   Sum sum;
 
  private:
@@ -118,7 +119,7 @@ class Worker {
       }
       if (!last || *last + 1 != child.slot) context = {};
       last = child.slot;
-      visit(batch, *block, context);
+      visit(batch, *block, child.end, context);
     }
   }
 
@@ -161,7 +162,10 @@ class Worker {
     }
     Volume::ReadRequest& request = requests_[request_of_[i]];
     bool alone = request.destination.size() == geometry.nodesize;
-    auto verify = [&] { return verify_block(bytes, geometry, expectation); };
+    auto verify = [&]() -> Result<void> {
+      TRY(verify_block(bytes, geometry, expectation));
+      return check_end(TreeBlock(bytes), child.end);
+    };
     Result<void> outcome = {};
     if (!*request.outcome) {
       // Of several blocks read as one, each gets its own try.
@@ -187,6 +191,12 @@ class Worker {
     return TreeBlock(bytes);
   }
 
+  static Result<void> check_end(const TreeBlock& block, const Key& end) {
+    if (block.nritems() == 0 || block.key(block.nritems() - 1) < end) return {};
+    return Error(err::node_key_order, "keys reach behind the next block's")
+        .expected(fmt::format("below {}", end), block.key(block.nritems() - 1));
+  }
+
   void bad(const Batch& batch, const Child& child, const Error& error) {
     if (!options_.first) return;
     state_.table.update(child.bytenr, [](BlockFacts& facts) { facts.good = facts.complete = false; });
@@ -194,27 +204,27 @@ class Worker {
                       {{"bytenr", child.bytenr}, {"tree", batch.root->id}});
   }
 
-  void visit(const Batch& batch, const TreeBlock& block, InodeContext& context) {
+  void visit(const Batch& batch, const TreeBlock& block, const Key& end, InodeContext& context) {
     BlockFacts known = state_.table.find(block.bytenr());
     if (options_.first) state_.block_seen(block);
     Referrer from{block.owner(), known.full_backref ? block.bytenr() : 0};
     if (block.is_leaf())
       visit_leaf(batch, block, from, context);
     else
-      visit_node(batch, block, from);
+      visit_node(batch, block, end, from);
   }
 
-  void visit_node(const Batch& batch, const TreeBlock& node, const Referrer& from) {
+  void visit_node(const Batch& batch, const TreeBlock& node, const Key& end, const Referrer& from) {
     if (options_.first && takes_part(*batch.root))
       state_.table.update(node.bytenr(), [](BlockFacts& facts) { facts.holds_files = true; });
     auto child_level = static_cast<uint8_t>(node.level() - 1);
     Batch next{batch.root, child_level, {}};
-    for (uint32_t slot = 0; slot < node.nritems(); ++slot) {
-      if (is_dropped(*batch.root, node, slot)) continue;
+    for (uint32_t slot = batch.root->first_kept_slot(node); slot < node.nritems(); ++slot) {
       const KeyPtr& pointer = node.key_ptr(slot);
-      if (options_.references) add_tree_pointer(pointer.blockptr, child_level, from, sink_);
+      if (options_.references) refer(pointer, child_level, from);
       if (!state_.table.claim(pointer.blockptr)) continue;
-      next.children.push_back({pointer.blockptr, pointer.generation, pointer.key.key(), slot});
+      next.children.push_back({pointer.blockptr, pointer.generation, pointer.key.key(),
+                               slot + 1 < node.nritems() ? node.key(slot + 1) : end, slot});
       if (next.children.size() < batch_blocks) continue;
       frontier_.push(std::move(next));
       next = {batch.root, child_level, {}};
@@ -222,12 +232,14 @@ class Worker {
     if (!next.children.empty()) frontier_.push(std::move(next));
   }
 
-  static bool takes_part(const RootRecord& root) { return root.holds_files() || root.is_reloc(); }
-
-  // What a deletion in progress has already let go of.
-  static bool is_dropped(const RootRecord& root, const TreeBlock& node, uint32_t slot) {
-    return root.drop_progress && node.level() == root.drop_level && node.key(slot) < *root.drop_progress;
+  void refer(const KeyPtr& pointer, uint8_t level, const Referrer& from) {
+    add_tree_pointer(pointer.blockptr, level, pointer.generation, from, sink_);
+    if (!options_.first || from.parent != 0) return;
+    state_.table.update(pointer.blockptr,
+                        [&](BlockFacts& facts) { facts.referrer = std::min(facts.referrer, from.owner); });
   }
+
+  static bool takes_part(const RootRecord& root) { return root.holds_files() || root.is_reloc(); }
 
   void visit_leaf(const Batch& batch, const TreeBlock& leaf, const Referrer& from, InodeContext& context) {
     bool files = takes_part(*batch.root);
@@ -252,12 +264,13 @@ class Worker {
     }
   }
 
-  // Where a leaf begins in the middle of an inode whose extents it has, and the leaf before is not at hand:
-  // asks the tree.
+  // Where a leaf begins in the middle of an inode, and the leaf before is not at hand: asks the tree.
   void find_context(const Batch& batch, const TreeBlock& leaf, InodeContext& context) {
     if (leaf.nritems() == 0) return;
     Key first = leaf.key(0);
-    if (first.type == ItemType::inode_item || context.inode == first.objectid) return;
+    bool of_inode = first.type != ItemType::inode_item && first.type != ItemType::orphan_item &&
+                    first.objectid != id::free_space;
+    if (!of_inode || context.inode == first.objectid) return;
     context = {.inode = first.objectid};
     std::optional<Key> extent;
     for (uint32_t slot = 0; slot < leaf.nritems() && leaf.key(slot).objectid == first.objectid; ++slot)
@@ -265,7 +278,6 @@ class Worker {
         extent = leaf.key(slot);
         break;
       }
-    if (!extent) return;
     BlockCursor cursor(state_.blocks(), batch.root->block);
     Key item{first.objectid, ItemType::inode_item, 0};
     auto found = cursor.seek(item);
@@ -274,7 +286,7 @@ class Worker {
     context.known = true;
     context.flags = inode->flags;
     context.mode = inode->mode;
-    if (extent->offset == 0 || first != *extent) return;
+    if (!extent || extent->offset == 0 || first != *extent) return;
     found = cursor.seek_back(extent->predecessor());
     if (found && *found && cursor.key().objectid == extent->objectid &&
         cursor.key().type == ItemType::extent_data)
@@ -301,6 +313,8 @@ class Worker {
         continue;
       }
       const auto& head = *overlay<FileExtentHead>(data);
+      if (options_.first && head.generation > state_.geometry().generation + 1)
+        from_the_future(leaf, key, head);
       if (head.type == static_cast<uint8_t>(FileExtentType::inline_data)) continue;
       const auto& extent = *overlay<FileExtent>(data);
       if (extent.disk_bytenr == 0) continue;
@@ -309,46 +323,55 @@ class Worker {
         state_.statistics.data_allocated.fetch_add(extent.disk_num_bytes, std::memory_order_relaxed);
         state_.statistics.data_referenced.fetch_add(extent.num_bytes, std::memory_order_relaxed);
       }
-      bool wants =
-          takes_part(root) && head.type == static_cast<uint8_t>(FileExtentType::regular) && !nodatasum;
-      checksum_fact(root, leaf.owner(), key, extent, wants, takes_part(root) && !known);
+      checksum_facts(root, leaf.owner(), key, extent, known, nodatasum);
     }
   }
 
-  // What this file extent expects of the checksum tree. Extents with checksums for a part of them are looked
-  // up; so are those whose inode is not known, and those that relocation copies: whatever is there is right
-  // for them.
-  void checksum_fact(const RootRecord& root, uint64_t owner, const Key& key, const FileExtent& extent,
-                     bool wants, bool unknown) {
-    uint64_t bytenr = extent.disk_bytenr;
+  void from_the_future(const TreeBlock& leaf, const Key& key, const FileExtentHead& head) {
+    state_.report.add(
+        finding::extent_generation,
+        fmt::format("root {} EXTENT_DATA[{} {}] invalid file extent generation, have {} expect (0, {}]",
+                    leaf.owner(), key.objectid, key.offset, head.generation.value(),
+                    state_.geometry().generation + 1),
+        {{"root", leaf.owner()}, {"inode", key.objectid}});
+  }
+
+  // What this file extent expects of the checksum tree. It is looked up for those that want no checksums, as
+  // they may share an extent with those that do; where only a part of the extent has some; for files whose
+  // inode is not known and those that relocation makes: whatever is there is right for them.
+  void checksum_facts(const RootRecord& root, uint64_t owner, const Key& key, const FileExtent& extent,
+                      bool known, bool nodatasum) {
     if (!state_.checksums_known) return;
-    if (std::binary_search(state_.partly_summed.begin(), state_.partly_summed.end(), bytenr)) {
-      if (wants && !unknown && options_.first && !root.is_reloc() && owner != id::data_reloc_tree)
-        check_part(owner, key, extent);
-      return;
-    }
-    if (unknown || owner == id::data_reloc_tree) wants = has_checksum(bytenr);
-    sink_.add({FactKind::checksummed, bytenr, {wants}}, 1);
+    bool regular = extent.head.type == static_cast<uint8_t>(FileExtentType::regular);
+    bool judged = takes_part(root) && known && regular && owner != id::data_reloc_tree;
+    bool partly = std::binary_search(state_.partly_summed.begin(), state_.partly_summed.end(),
+                                     extent.disk_bytenr.value());
+    if (judged && (partly || nodatasum)) look_up_checksums(root, owner, key, extent, nodatasum);
+    if (partly) return;
+    bool wants = judged;
+    if ((takes_part(root) && !known) || (judged && nodatasum) || owner == id::data_reloc_tree)
+      wants = summed_bytes(extent.disk_bytenr, state_.geometry().sectorsize) != 0;
+    sink_.add({FactKind::checksummed, extent.disk_bytenr, {wants}}, 1);
   }
 
-  bool has_checksum(uint64_t bytenr) { return !csum_gap(bytenr, state_.geometry().sectorsize); }
-
-  void check_part(uint64_t owner, const Key& key, const FileExtent& extent) {
-    uint64_t start = extent.disk_bytenr, length = extent.disk_num_bytes;
-    if (extent.head.compression == 0) {
-      start += extent.offset;
-      length = extent.num_bytes;
-    }
-    if (!csum_gap(start, length)) return;
-    state_.report.add(finding::inode,
-                      fmt::format("root {} inode {} errors 1000, some csum missing", owner, key.objectid),
-                      {{"root", owner}, {"inode", key.objectid}});
+  void look_up_checksums(const RootRecord& root, uint64_t owner, const Key& key, const FileExtent& extent,
+                         bool nodatasum) {
+    if (!options_.first || root.is_reloc()) return;
+    bool compressed = extent.head.compression != 0;
+    uint64_t start = extent.disk_bytenr + (compressed ? 0 : extent.offset.value());
+    uint64_t length = compressed ? extent.disk_num_bytes : extent.num_bytes;
+    uint64_t summed = summed_bytes(start, length);
+    const char* what = nullptr;
+    if (!nodatasum && summed < length) what = "1000, some csum missing";
+    if (nodatasum && summed > 0) what = "800, odd csum item";
+    if (what)
+      state_.report.add(finding::inode, fmt::format("root {} inode {} errors {}", owner, key.objectid, what),
+                        {{"root", owner}, {"inode", key.objectid}});
   }
 
-  // Whether a sector of the range has no checksum.
-  bool csum_gap(uint64_t start, uint64_t length) {
-    const RootRecord* tree = state_.root(id::csum_tree);
-    return !tree || first_unsummed(state_, tree->block, start, start + length) != start + length;
+  uint64_t summed_bytes(uint64_t start, uint64_t length) {
+    return CsumRanges(state_, state_.root(id::csum_tree), start, start + length, true)
+        .take(start, start + length);
   }
 
   State& state_;
@@ -400,6 +423,7 @@ void compare_child(State& state, uint64_t parent_owner, uint8_t level, const Key
 Result<void> sum_node(State& state, uint64_t bytenr) {
   BlockFacts facts = state.table.find(bytenr);
   auto block = state.blocks().read({Logical(bytenr), facts.generation, facts.level, id::tree_reloc, {}});
+  state.progress.add(state.geometry().nodesize, 1);
   Sum sum;
   bool complete = block.has_value();
   if (block) {
@@ -424,13 +448,16 @@ Result<void> sum_node(State& state, uint64_t bytenr) {
 
 Result<void> scan_trees(State& state, std::span<const RootRecord> roots, const ScanOptions& options) {
   Frontier frontier;
-  // From the end of the list: the first root comes first.
-  for (size_t i = roots.size(); i-- > 0;) {
-    const RootRecord& root = roots[i];
-    const BlockPointer& block = root.block;
-    if (block.level >= max_level || !state.table.claim(raw(block.address))) continue;
-    frontier.push({&root, block.level, {{raw(block.address), block.generation, {}, 0}}});
-  }
+  // Taken from the end: the first root comes first, those that are being deleted last, for the inode item
+  // that a leaf's first items belong to may be gone from them.
+  for (bool deleted : {true, false})
+    for (size_t i = roots.size(); i-- > 0;) {
+      const RootRecord& root = roots[i];
+      const BlockPointer& block = root.block;
+      if (root.drop_progress.has_value() != deleted) continue;
+      if (block.level >= max_level || !state.table.claim(raw(block.address))) continue;
+      frontier.push({&root, block.level, {{raw(block.address), block.generation, {}, Key::max(), 0}}});
+    }
   TaskGroup group(state.pool);
   for (unsigned i = 0; i < state.pool.thread_count(); ++i)
     group.run([&]() -> Result<void> {

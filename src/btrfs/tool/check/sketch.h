@@ -3,9 +3,13 @@
 // A fact that must have a counterpart (a pointer to an extent and the extent's back reference to it, a
 // directory entry and its inode's reference) is hashed with a random key to 128 bits; one side adds the hash,
 // the other subtracts it, times how often the fact holds. If every fact has its counterpart, the sum is zero.
-// If not, it is zero only if hashes that nobody could know happen to cancel, a chance of about 2^-64 or less.
+// If not, it is zero only if hashes that nobody could know happen to cancel, a chance of about 2^-60 or less.
 // Numbers that must add up (an inode's bytes and those of its extents) are sketched the same way: hash(inode)
 // times bytes.
+//
+// One half of a sum is counted modulo the prime 2^61 - 1, the other modulo 2^64. Modulo 2^64 alone, numbers
+// that differ in a high bit would be taken for equal: 2^63 times any even hash is zero. Modulo the prime
+// alone, numbers that differ by a multiple of it would.
 //
 // Sums commute, so any number of threads may meet the facts in any order, and they are additive: the sum of a
 // subtree is that of its children, whoever shares it. What does not cancel is looked at again, exactly, in
@@ -31,16 +35,35 @@ struct Fact {
   friend auto operator<=>(const Fact&, const Fact&) = default;
 };
 
-// A sum in the group of pairs of 64-bit numbers.
+// How often a fact holds, and on which side.
+struct Times {
+  uint64_t count;
+  bool subtracts = false;
+  Times(uint64_t times) : count(times) {}
+  Times(uint64_t times, bool minus) : count(times), subtracts(minus) {}
+};
+inline Times minus(uint64_t times) { return {times, true}; }
+
+// A sum in the group of pairs of a number modulo `prime` and one modulo 2^64.
 struct Sum {
-  uint64_t a = 0, b = 0;
+  static constexpr uint64_t prime = (uint64_t{1} << 61) - 1;
+  uint64_t a = 0, b = 0;  // a < prime
+
+  // Of a number below 2^123.
+  static uint64_t modulo_prime(unsigned __int128 number) {
+    uint64_t folded = (static_cast<uint64_t>(number) & prime) + static_cast<uint64_t>(number >> 61);
+    folded = (folded & prime) + (folded >> 61);
+    return folded >= prime ? folded - prime : folded;
+  }
   void add(const Sum& other) {
     a += other.a;
+    if (a >= prime) a -= prime;
     b += other.b;
   }
-  void add(const Sum& hash, uint64_t times) {
-    a += hash.a * times;
-    b += hash.b * times;
+  void add(const Sum& hash, Times times) {
+    uint64_t product = modulo_prime(static_cast<unsigned __int128>(hash.a) * (times.count % prime));
+    if (times.subtracts && product != 0) product = prime - product;
+    add({product, times.subtracts ? 0 - hash.b * times.count : hash.b * times.count});
   }
   bool is_zero() const { return (a | b) == 0; }
   friend bool operator==(const Sum&, const Sum&) = default;
@@ -57,7 +80,7 @@ class SketchKey {
   Sum hash(const Fact& fact) const {
     uint64_t x = mix(fact.subject ^ key_[0], fact.words[0] ^ kinds_[static_cast<uint8_t>(fact.kind) % kinds]);
     uint64_t y = mix(fact.words[1] ^ key_[2], fact.words[2] ^ key_[3]);
-    return {mix(x ^ key_[4], y ^ key_[5]), mix(x ^ key_[6], y ^ key_[7])};
+    return {Sum::modulo_prime(mix(x ^ key_[4], y ^ key_[5])), mix(x ^ key_[6], y ^ key_[7])};
   }
   uint64_t hash_name(std::string_view name) const;
   // Spreads subjects over buckets.
@@ -86,7 +109,7 @@ class BucketSketch {
   static uint32_t bucket_of(const SketchKey& key, uint64_t subject) {
     return static_cast<uint32_t>(key.hash_subject(subject) % buckets);
   }
-  void add(const SketchKey& key, const Fact& fact, uint64_t times) {
+  void add(const SketchKey& key, const Fact& fact, Times times) {
     sums_[bucket_of(key, fact.subject)].add(key.hash(fact), times);
   }
   void add(const BucketSketch& other);

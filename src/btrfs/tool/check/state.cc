@@ -7,11 +7,19 @@ namespace karst::btrfs::check {
 
 bool RootRecord::holds_files() const { return is_subvolume(id) || id == id::data_reloc_tree; }
 
+uint32_t RootRecord::first_kept_slot(const TreeBlock& node) const {
+  if (!drop_progress || node.level() < drop_level) return 0;
+  return node.level() == drop_level ? node.lower_bound(*drop_progress) : node.child_slot(*drop_progress);
+}
+
+void State::add_root(RootRecord record) {
+  root_index[record.id] = roots.size();
+  roots.push_back(std::move(record));
+}
+
 const RootRecord* State::root(uint64_t id) const {
-  const RootRecord* newest = nullptr;
-  for (const RootRecord& record : roots)
-    if (record.id == id) newest = &record;
-  return newest;
+  auto found = root_index.find(id);
+  return found == root_index.end() ? nullptr : &roots[found->second];
 }
 
 uint64_t State::hash_key(const Key& first) const {
@@ -24,11 +32,13 @@ void State::block_seen(const TreeBlock& block) {
     facts.owner = block.owner();
     facts.level = block.level();
     facts.first_key = block.nritems() > 0 ? hash_key(block.key(0)) : 0;
+    facts.relocated = (block.header().flags & header_flag_reloc) != 0;
     facts.good = true;
   });
   auto count = [](std::atomic<uint64_t>& total, uint64_t amount) {
     total.fetch_add(amount, std::memory_order_relaxed);
   };
+  progress.add(block.nodesize(), 1);
   uint64_t owner = block.owner();
   count(statistics.tree_bytes, block.nodesize());
   if (owner == id::extent_tree) count(statistics.extent_tree_bytes, block.nodesize());
@@ -45,7 +55,6 @@ void State::block_seen(const TreeBlock& block) {
   }
   count(statistics.wasted_bytes, block.nodesize() - sizeof(Header) - used);
   if (csum_bytes) count(statistics.csum_bytes, csum_bytes);
-  progress.add(block.nodesize(), 1);
 }
 
 }  // namespace karst::btrfs::check

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct Statistics {
 // A root item, as far as the check needs it.
 struct RootRecord {
   uint64_t id = 0, key_offset = 0;
+  uint64_t directory = 0;  // the inode of its root directory
   BlockPointer block;
   uint32_t refs = 0;
   uint64_t flags = 0, last_snapshot = 0;
@@ -37,6 +39,9 @@ struct RootRecord {
   bool is_reloc() const { return id == id::tree_reloc; }
   // Whether its items are files and directories to be checked as such.
   bool holds_files() const;
+  // The first child of one of its nodes that a deletion in progress has not let go of yet. Above the level of
+  // the deletion that is the child it is in, on it the one it goes on with.
+  uint32_t first_kept_slot(const TreeBlock& node) const;
 };
 
 struct BlockGroupRecord {
@@ -56,6 +61,7 @@ struct State {
   BlockTable table;
   Statistics statistics;
   std::vector<RootRecord> roots;  // of the root tree, in its order; the tools' own trees included
+  std::unordered_map<uint64_t, size_t> root_index;  // of each tree, the newest
 
   // Data extents that a log tree refers to, as [start, end); ascending.
   std::vector<std::pair<uint64_t, uint64_t>> log_extents;
@@ -63,13 +69,15 @@ struct State {
   std::vector<BlockGroupRecord> block_groups;
   // Set by the pass over the extent tree (allocation.h).
   std::vector<uint64_t> partly_summed;  // data extents of which only a part has checksums; ascending
+  uint64_t tree_blocks = 0;             // how many the extent tree has
   bool checksums_known = false;         // the whole checksum tree was read
   bool extents_known = false;           // and the whole extent tree
 
   BlockReader& blocks() const { return *fs.root_tree().blocks; }
   const Geometry& geometry() const { return fs.geometry(); }
   bool has_holes() const { return !fs.geometry().has(incompat::no_holes); }  // as items of their own
-  const RootRecord* root(uint64_t id) const;
+  void add_root(RootRecord record);
+  const RootRecord* root(uint64_t id) const;  // the newest
 
   // Remembers a block that was read and verified, and counts it.
   void block_seen(const TreeBlock& block);
