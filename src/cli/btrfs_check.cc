@@ -1,6 +1,9 @@
 // karst btrfs check: whether a file system is consistent; reads only.
 #include "btrfs/tool/check.h"
 
+#include <algorithm>
+#include <thread>
+
 #include "block/open.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -17,17 +20,18 @@ struct CheckArguments {
   std::optional<uint64_t> tree_root, chunk_root;
   std::string cache_size = "256M";
   unsigned threads = 0;
-  bool progress = true, qgroup_report = false;
+  bool progress = false, qgroup_report = false;
   btrfs::CheckOptions options;
 };
 
 // Messages to standard error as they come; the end to standard output.
 class TextReceiver final : public btrfs::check::CheckReceiver {
  public:
-  void phase(const std::string& title) override { fmt::print(stderr, "{}\n", title); }
+  void phase(const std::string& title) override { fmt::print(stderr, "{}{}\n", clear_bar(), title); }
   void finding(const btrfs::check::Finding& finding) override {
     bool warning = finding.kind.severity == btrfs::check::Severity::warning;
-    fmt::print(stderr, "{}{} [{}]\n", warning ? "WARNING: " : "", shown_lines(finding.text), finding.kind.id);
+    fmt::print(stderr, "{}{}{} [{}]\n", clear_bar(), warning ? "WARNING: " : "", shown_lines(finding.text),
+               finding.kind.id);
   }
 
  private:
@@ -46,7 +50,7 @@ class TextReceiver final : public btrfs::check::CheckReceiver {
 
 class JsonReceiver final : public btrfs::check::CheckReceiver {
  public:
-  void phase(const std::string& title) override { fmt::print(stderr, "{}\n", title); }
+  void phase(const std::string& title) override { fmt::print(stderr, "{}{}\n", clear_bar(), title); }
   void finding(const btrfs::check::Finding& finding) override {
     bool warning = finding.kind.severity == btrfs::check::Severity::warning;
     Json object;
@@ -134,20 +138,38 @@ Result<std::unique_ptr<btrfs::Filesystem>> open_filesystem(const CheckArguments&
   }
 }
 
+// What --cache-size is for.
+struct Memory {
+  uint64_t cache, records, table;
+  unsigned threads_max;
+};
+
+Result<Memory> divide(const std::string& cache_size) {
+  constexpr uint64_t least = 32 << 20;
+  constexpr uint64_t program = 12 << 20, each_thread = 4 << 20;  // sketches, and what is being read
+  uint64_t limit = TRY(block::parse_size(cache_size));
+  if (limit < least) return Error(err::invalid, "--cache-size is below 32M");
+  Memory memory{limit / 4, limit / 8, limit / 4, 1};
+  uint64_t rest = limit - memory.cache - memory.records - memory.table;
+  memory.threads_max = static_cast<unsigned>(std::max<uint64_t>(1, (rest - program) / each_thread));
+  return memory;
+}
+
 Result<int> run_check(const Session& session, const CheckArguments& arguments) {
-  uint64_t limit = TRY(block::parse_size(arguments.cache_size));
-  if (limit < 8 << 20) return Error(err::invalid, "--cache-size is below 8M");
-  // The rest is for the table of blocks, the sketches of each thread and what is being read.
-  cache::Cache cache({.limit = limit / 4});
-  auto pool = TRY(WorkerPool::create({.name = "check", .threads = arguments.threads}));
+  const Memory memory = TRY(divide(arguments.cache_size));
+  cache::Cache cache({.limit = memory.cache});
+  unsigned threads = arguments.threads ? arguments.threads : std::thread::hardware_concurrency();
+  auto pool =
+      TRY(WorkerPool::create({.name = "check", .threads = std::clamp(threads, 1u, memory.threads_max)}));
   // What opening and reading would tell the log, the findings say.
   auto fs = TRY(open_filesystem(arguments, cache, Logger()).context([&] { return arguments.image; }));
   btrfs::CheckOptions options = arguments.options;
-  options.memory = limit / 4;
+  options.memory = memory.records;
+  options.table_memory = memory.table;
 
   Progress progress;
   std::optional<ProgressBar> bar;
-  bar.emplace(progress);  // on a terminal
+  bar.emplace(progress, arguments.progress ? ProgressBar::Shown::always : ProgressBar::Shown::on_terminal);
   if (!session.json())
     fmt::print("Opening filesystem to check...\nChecking filesystem on {}\nUUID: {}\n",
                shown_name(arguments.image), fs->super().fsid);
@@ -194,7 +216,8 @@ void add_btrfs_check(CLI::App& btrfs, Session& session) {
   verb.add_flag("--check-data-csum", arguments->options.data_csum,
                 "Read all data and compare it with its checksums, every copy");
   verb.add_flag("-Q,--qgroup-report", arguments->qgroup_report, "Print the numbers of all quota groups");
-  verb.add_flag("-p,--progress", arguments->progress, "Show how far it is (the default on a terminal)");
+  verb.add_flag("-p,--progress", arguments->progress,
+                "Show how far it is each second, also where standard error is no terminal");
   verb.add_option("--cache-size", arguments->cache_size, "Memory to use")
       ->type_name("SIZE")
       ->capture_default_str();

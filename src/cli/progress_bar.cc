@@ -10,8 +10,9 @@
 
 namespace karst::cli {
 
-ProgressBar::ProgressBar(const Progress& progress) : progress_(progress) {
-  if (isatty(STDERR_FILENO)) thread_ = std::thread([this] { show(); });
+ProgressBar::ProgressBar(const Progress& progress, Shown shown)
+    : progress_(progress), terminal_(isatty(STDERR_FILENO) != 0) {
+  if (terminal_ || shown == Shown::always) thread_ = std::thread([this] { show(); });
 }
 
 ProgressBar::~ProgressBar() {
@@ -29,7 +30,7 @@ void ProgressBar::show() {
   const auto started = std::chrono::steady_clock::now();
   bool shown = false;
   MutexLock lock(mutex_);
-  for (auto wait = 1000ms; !ended_; wait = 100ms) {
+  for (auto wait = 1000ms; !ended_; wait = terminal_ ? 100ms : 1000ms) {
     ending_.wait_for(mutex_, wait);
     if (ended_) break;
     auto now = progress_.snapshot();
@@ -39,11 +40,16 @@ void ProgressBar::show() {
       line += fmt::format(" of {} ({}%)", size_text(now.bytes_total), now.bytes * 100 / now.bytes_total);
     if (now.items) line += fmt::format(", {} entries", now.items);
     line += fmt::format(", {}/s", size_text(static_cast<uint64_t>(static_cast<double>(now.bytes) / seconds)));
-    fmt::print(stderr, "\r{}\x1b[K", line);
+    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line, terminal_ ? "\x1b[K" : "\n");
     fflush(stderr);
     shown = true;
   }
-  if (shown) fputs("\r\x1b[K", stderr);
+  if (shown) fputs(clear_bar(), stderr);
+}
+
+const char* clear_bar() {
+  static const bool terminal = isatty(STDERR_FILENO) != 0;
+  return terminal ? "\r\x1b[K" : "";
 }
 
 }  // namespace karst::cli

@@ -1,5 +1,6 @@
-// Shows a Progress on a terminal while work runs elsewhere: after the first second, ten times a second at
-// most, and gone when it ends. On anything but a terminal it shows nothing.
+// Shows a Progress on standard error while work runs elsewhere, from the first second on: on a terminal as a
+// line that changes ten times a second at most and is gone when it ends; on anything else nothing, or where
+// that is wanted a line each second.
 #pragma once
 #include <thread>
 
@@ -10,7 +11,8 @@ namespace karst::cli {
 
 class ProgressBar {
  public:
-  explicit ProgressBar(const Progress& progress);
+  enum class Shown { on_terminal, always };
+  explicit ProgressBar(const Progress& progress, Shown shown = Shown::on_terminal);
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
@@ -22,7 +24,11 @@ class ProgressBar {
   Mutex mutex_{lock_class};
   CondVar ending_;
   bool ended_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // not started where there is no terminal
+  const bool terminal_;
+  std::thread thread_;  // not started where nothing is shown
 };
+
+// What to print before a message, so that it does not begin behind the bar.
+const char* clear_bar();
 
 }  // namespace karst::cli
