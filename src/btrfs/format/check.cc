@@ -64,17 +64,45 @@ Result<void> check_block_identity(const TreeBlock& block, const Geometry& geomet
   return {};
 }
 
-Result<void> check_block_structure(const TreeBlock& block, const Geometry& geometry) {
+namespace {
+
+Result<void> check_header(const TreeBlock& block) {
   const Header& header = block.header();
   if (header.level >= max_level) [[unlikely]]
     return wrong(err::block_level, block, "level too big", "0 to 7", header.level);
   if (!(header.flags & header_flag_written)) [[unlikely]]
     return wrong(err::block_flags, block, "tree block is not marked as written", "flag WRITTEN",
                  fmt::format("0x{:x}", header.flags.value()));
+  return {};
+}
+
+bool is_overlap(const Error& error) {
+  return error.is(err::item_file_extent_overlap) || error.is(err::item_csum_overlap) ||
+         error.is(err::item_extent_overlap) || error.is(err::item_dev_extent_overlap);
+}
+
+}  // namespace
+
+Result<void> check_block_structure(const TreeBlock& block, const Geometry& geometry) {
+  TRY(check_header(block));
   auto checked = block.is_leaf() ? check_leaf(block, geometry) : check_node(block, geometry);
   if (!checked) [[unlikely]]
     return with_block(std::move(checked).error(), block);
   return {};
+}
+
+Result<std::vector<InvalidItem>> find_invalid_items(const TreeBlock& leaf, const Geometry& geometry) {
+  TRY(check_header(leaf));
+  if (!leaf.is_leaf()) return wrong(err::block_level, leaf, "not a leaf", 0, leaf.level());
+  std::vector<InvalidItem> found;
+  auto checked = check_leaf(leaf, geometry, [&](uint32_t slot, Error reason) -> Result<void> {
+    if (slot > 0 && is_overlap(reason) && (found.empty() || found.back().slot != slot - 1))
+      found.push_back({slot - 1, &reason.kind()});
+    found.push_back({slot, &reason.kind()});
+    return {};
+  });
+  if (!checked) return with_block(std::move(checked).error(), leaf);
+  return found;
 }
 
 Result<void> verify_block(Bytes bytes, const Geometry& geometry, const BlockExpectation& expected) {

@@ -19,6 +19,7 @@
 // the slot, the item's key, what was expected and found. Thread-safe: pure functions.
 #pragma once
 #include <optional>
+#include <vector>
 
 #include "btrfs/format/superblock.h"
 #include "btrfs/format/tree_block.h"
@@ -93,6 +94,16 @@ Result<void> check_block_checksum(Bytes block, const Geometry& geometry);
 Result<void> check_block_identity(const TreeBlock& block, const Geometry& geometry,
                                   const BlockExpectation& expected);
 Result<void> check_block_structure(const TreeBlock& block, const Geometry& geometry);
+
+// An item of a leaf that breaks the rules of its type.
+struct InvalidItem {
+  uint32_t slot;
+  const ErrorKind* kind;  // of err::item_invalid
+};
+// The invalid items of a leaf that is sound as a leaf (keys in order, items inside it), in order of slots;
+// check_block_structure()'s error for one that is not, and for a node. Of two that overlap nobody knows which
+// is wrong: both are named.
+Result<std::vector<InvalidItem>> find_invalid_items(const TreeBlock& leaf, const Geometry& geometry);
 
 // Whether a block recorded as allocated by `owner` may be reached from `root`: subvolumes share blocks
 // with each other, no other tree does (BT-023). Relocation trees share the blocks of the subvolume that they

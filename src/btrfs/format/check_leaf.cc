@@ -36,6 +36,11 @@ Result<void> check_empty_leaf(const TreeBlock& leaf) {
 }  // namespace
 
 Result<void> check_leaf(const TreeBlock& leaf, const Geometry& geometry) {
+  return check_leaf(leaf, geometry, [](uint32_t, Error reason) -> Result<void> { return reason; });
+}
+
+Result<void> check_leaf(const TreeBlock& leaf, const Geometry& geometry,
+                        FunctionRef<Result<void>(uint32_t slot, Error reason)> invalid) {
   uint32_t count = leaf.header().nritems, most = max_leaf_items(leaf.nodesize());
   if (count > most) [[unlikely]]
     return Error(err::block_nritems, "invalid number of items")
@@ -65,7 +70,7 @@ Result<void> check_leaf(const TreeBlock& leaf, const Geometry& geometry) {
     if (!check) continue;
     auto checked = check({leaf, geometry, slot, key, {base + offset, size}}, state);
     if (!checked) [[unlikely]]
-      return std::move(checked).error();
+      TRY(invalid(slot, std::move(checked).error()));
   }
   return {};
 }

@@ -54,6 +54,17 @@ bool BlockCursor::substitute(uint8_t level, const Error& reason) {
   return true;
 }
 
+// Notes the items that are not in the leaf any more, since they are invalid. Nobody takes such a leaf who
+// would not learn of it.
+Result<void> BlockCursor::note_left_out(const TreeBlock& leaf) const {
+  const auto sieved = blocks_->sieved(leaf.bytenr());
+  if (!sieved) return {};
+  if (!damage_) return Error(err::item_invalid, "leaf with invalid items").at("block", leaf.bytenr());
+  for (const auto& [key, kind] : sieved->left_out)
+    damage_->add({root_.root, key, key, leaf.bytenr(), 0, fmt::format("invalid item ({})", kind->name)});
+  return {};
+}
+
 // Reads the block at path_[level], which its parent's slot refers to.
 Result<void> BlockCursor::load(uint8_t level) {
   Step& step = path_[level];
@@ -69,7 +80,8 @@ Result<void> BlockCursor::load(uint8_t level) {
   } else {
     step.block = TRY(blocks_->read(child_pointer(*path_[level + 1].block, path_[level + 1].slot)));
   }
-  if (level > 0 && step.block->nritems() == 0)
+  if (level == 0) return note_left_out(*step.block);
+  if (step.block->nritems() == 0)
     return Error(err::node_structure, "node without children").at("block", step.block->bytenr());
   return {};
 }

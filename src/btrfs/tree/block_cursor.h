@@ -5,8 +5,8 @@
 // steps. A cursor pins the blocks of its path. Not thread-safe; make one per thread.
 //
 // With a Damage it is tolerant: a block that cannot be read, or whose keys are not where its parent has them,
-// is noted there and passed over in the direction of the walk. No block is then visited for more than one
-// range of keys, so hostile pointers cannot multiply the walk.
+// is noted there and passed over in the direction of the walk; so are items of a leaf that are invalid. No
+// block is then visited for more than one range of keys, so hostile pointers cannot multiply the walk.
 #pragma once
 #include <array>
 
@@ -55,6 +55,7 @@ class BlockCursor {
   };
   Result<bool> descend(uint8_t level, const Key* key, bool forward);
   Result<void> load(uint8_t level);
+  Result<void> note_left_out(const TreeBlock& leaf) const;
   Result<bool> step_leaf(bool forward);
   std::optional<uint8_t> step_up(uint8_t level, bool forward);
   Result<void> check_leaf_order(const std::optional<Key>& edge, bool forward);

@@ -19,20 +19,29 @@ BlockExpectation BlockReader::expectation_of(const BlockPointer& pointer) const 
   return expected;
 }
 
+// Whether a block that is in the cache is the one that is meant.
+Result<void> BlockReader::check_identity(const TreeBlock& block, const BlockPointer& pointer) const {
+  BlockExpectation expected = expectation_of(pointer);
+  if (auto sieved = block.is_leaf() ? sieved_.find(block.bytenr()) : nullptr) {
+    if (expected.first_key == sieved->first_key) expected.first_key.reset();
+  }
+  return check_block_identity(block, geometry(), expected);
+}
+
 // A second round over the copies, for the first that is good enough.
-Result<void> BlockReader::read_tolerantly(const BlockPointer& pointer, MutableBytes bytes,
-                                          Error reason) const {
-  const bool stale = tolerance_.generation && reason.is(err::block_generation);
-  const bool unverified = tolerance_.checksum && reason.is(err::block_checksum);
-  if (!stale && !unverified) return reason;
+Result<void> BlockReader::read_tolerantly(const BlockPointer& pointer, MutableBytes bytes, Error reason) {
+  if (!tolerance_.any()) return reason;
   const BlockExpectation expected = expectation_of(pointer);
+  const TreeBlock block{Bytes(bytes)};
   auto read = volume_.read_verified(pointer.address, bytes, [&]() -> Result<void> {
     if (!tolerance_.checksum) TRY(check_block_checksum(bytes, geometry()));
-    TRY(check_block_identity(TreeBlock(bytes), geometry(), expected));
-    return check_block_structure(TreeBlock(bytes), geometry());
+    TRY(check_block_identity(block, geometry(), expected));
+    if (tolerance_.items && block.is_leaf()) return sieved_.sieve(bytes, geometry());
+    return check_block_structure(block, geometry());
   });
   if (!read) return reason;
-  volume_.log().warning("a tree block is used although it is not the one that was written last",
+  tolerated_.fetch_add(1, std::memory_order_relaxed);
+  volume_.log().warning("a tree block is used although it is not as it should be",
                         {{"tree", root_name(pointer.root)}, {"block", pointer.address}}, &reason);
   return {};
 }
@@ -41,7 +50,7 @@ Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
   const cache::FolioKey key{object_, raw(pointer.address)};
   if (cache::FolioRef hit = cache_.find(key)) {
     BlockRef block(std::move(hit));
-    TRY(check_block_identity(*block, geometry(), expectation_of(pointer)));
+    TRY(check_identity(*block, pointer));
     return block;
   }
   if (raw(pointer.address) % geometry().sectorsize != 0)
@@ -60,7 +69,7 @@ Result<BlockRef> BlockReader::read(const BlockPointer& pointer) {
         fmt::format("reading a block of tree {}", root_name(pointer.root)));
   BlockRef block(std::move(*filled));
   // Another thread may have filled it for another pointer.
-  TRY(check_block_identity(*block, geometry(), expectation_of(pointer)));
+  TRY(check_identity(*block, pointer));
   return block;
 }
 

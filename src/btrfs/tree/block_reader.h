@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "btrfs/format/check.h"
+#include "btrfs/tree/sieved_leaves.h"
 #include "btrfs/volume/volume.h"
 #include "cache/cache.h"
 
@@ -43,11 +43,14 @@ class BlockRef {
   TreeBlock view_;
 };
 
-// What is let pass of a block of which no copy is as its referrer says, for tools that recover what they can.
-// Its structure is checked all the same.
+// What is let pass of a block of which no copy is as it should be, for tools that recover what they can. Its
+// structure is checked all the same.
 struct BlockTolerance {
   bool generation = false;  // of another transaction: contents older or newer than the rest
   bool checksum = false;
+  bool items = false;  // invalid items of a leaf: it is taken without them
+
+  bool any() const { return generation || checksum || items; }
 };
 
 class BlockReader {
@@ -61,17 +64,26 @@ class BlockReader {
   // Tells the devices that these blocks will be read soon, where they are not cached. Best effort.
   void will_read(std::span<const BlockPointer> pointers);
 
+  // What was left out of a leaf (BlockTolerance::items), for those who have to know that it is lost; nullptr
+  // if nothing was.
+  std::shared_ptr<const SievedLeaf> sieved(uint64_t bytenr) const { return sieved_.find(bytenr); }
+  // Blocks taken although none of their copies was as it should be.
+  uint64_t tolerated() const { return tolerated_.load(std::memory_order_relaxed); }
+
   const Volume& volume() const { return volume_; }
   const Geometry& geometry() const { return volume_.geometry(); }
 
  private:
   BlockExpectation expectation_of(const BlockPointer& pointer) const;
-  Result<void> read_tolerantly(const BlockPointer& pointer, MutableBytes bytes, Error reason) const;
+  Result<void> check_identity(const TreeBlock& block, const BlockPointer& pointer) const;
+  Result<void> read_tolerantly(const BlockPointer& pointer, MutableBytes bytes, Error reason);
 
   const Volume& volume_;
   cache::Cache& cache_;
   const BlockTolerance tolerance_;
   const cache::ObjectId object_;  // the metadata address space; index: logical address
+  SievedLeaves sieved_;
+  std::atomic<uint64_t> tolerated_{0};  // statistics only
 };
 
 }  // namespace karst::btrfs

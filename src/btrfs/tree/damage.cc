@@ -92,6 +92,19 @@ bool Damage::any(uint64_t tree) const {
   return found != trees_.end() && !found->second.empty();
 }
 
+std::vector<std::pair<Key, Key>> Damage::ranges(uint64_t tree) const {
+  MutexLock lock(mutex_);
+  auto found = trees_.find(tree);
+  if (found == trees_.end()) return {};
+  return {found->second.begin(), found->second.end()};
+}
+
+bool Damage::any_of(FunctionRef<bool(uint64_t tree)> wanted) const {
+  MutexLock lock(mutex_);
+  return std::any_of(trees_.begin(), trees_.end(),
+                     [&](const auto& tree) { return !tree.second.empty() && wanted(tree.first); });
+}
+
 std::vector<LostBlock> Damage::blocks() const {
   MutexLock lock(mutex_);
   return blocks_;

@@ -17,6 +17,7 @@
 
 #include "btrfs/format/key.h"
 #include "core/error.h"
+#include "core/function_ref.h"
 #include "core/mutex.h"
 
 namespace karst::btrfs {
@@ -39,6 +40,10 @@ class Damage {
   bool touches(uint64_t tree, const Key& first, const Key& last) const;
   bool covers(uint64_t tree, const Key& first, const Key& last) const;
   bool any(uint64_t tree) const;
+  // What is lost of the tree: first and last keys, in order.
+  std::vector<std::pair<Key, Key>> ranges(uint64_t tree) const;
+  // Whether something is lost of a tree that fulfils this.
+  bool any_of(FunctionRef<bool(uint64_t tree)> tree) const;
   // What stands in for a node that cannot be read: a tree block of any size, and keys of its range that it
   // may not have all children for.
   struct Substitute {

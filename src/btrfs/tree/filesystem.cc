@@ -107,7 +107,9 @@ Result<void> Filesystem::load_chunks(const BlockPointer& chunk_root) {
 
 Tree Filesystem::tree_at(uint64_t id, const BlockPointer& root) const {
   auto overlay = overlays_.find(id);
-  return {&blocks_, id, root, overlay == overlays_.end() ? nullptr : overlay->second.get(), parts_.damage};
+  // What a log does not have in a range that it covers was deleted: one with holes would delete what was not.
+  Damage* damage = id == id::tree_log ? nullptr : parts_.damage;
+  return {&blocks_, id, root, overlay == overlays_.end() ? nullptr : overlay->second.get(), damage};
 }
 
 Tree Filesystem::tree_of(const Root& root) const {

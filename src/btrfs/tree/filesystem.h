@@ -73,6 +73,7 @@ class Filesystem {
   Damage* damage() const { return parts_.damage; }
   // Roots that are used instead of what the root tree has.
   const std::map<uint64_t, Root>& given_roots() const { return parts_.roots; }
+  uint64_t blocks_tolerated() const { return blocks_.tolerated(); }  // BlockReader
   // Any tree of the root tree by id; no_tree if there is none.
   Result<Tree> tree(uint64_t id) const;
   // The newest root item of that id.
