@@ -49,9 +49,10 @@ Result<int> run_find_root(const Session& session, const FindRootArguments& argum
   options.cancel = cancel;
   options.progress = progress;
   btrfs::Damage damage;
-  auto volume = TRY(btrfs::open_damaged_volume(TRY(arguments.damaged.open_devices()), options, *cache, damage,
-                                               session.log())
-                        .context([&] { return arguments.damaged.image; }));
+  const auto volume = TRY(btrfs::open_damaged_volume(TRY(arguments.damaged.open_devices()), options, *cache,
+                                                     damage, session.log())
+                              .context([&] { return arguments.damaged.image; }))
+                          .volume;
   btrfs::RootCandidates candidates(arguments.tree);
   auto collect = [&](const btrfs::TreeBlock& block) -> Result<void> {
     candidates.add(block);

@@ -37,11 +37,17 @@ struct RestoreArguments {
     options.replay_log = !norecovery;
     return options;
   }
+  OutputOptions output_options(const CancelToken& cancel) const {
+    std::vector<std::string> inputs = damaged.more_devices;
+    inputs.push_back(damaged.image);
+    return {.inputs = std::move(inputs), .force = overwrite, .force_option = "--overwrite", .cancel = cancel};
+  }
 };
 
-struct FileCloser {
-  void operator()(FILE* file) const { fclose(file); }
-};
+Result<void> print_text(std::string_view text) {
+  if (fwrite(text.data(), 1, text.size(), stdout) != text.size()) return output_error(errno);
+  return {};
+}
 
 // Every root item that can be read, in the form of the stock tool.
 Result<int> list_roots(const Session& session, const btrfs::Filesystem& fs) {
@@ -76,12 +82,7 @@ struct Target {
   Result<void> open(const RestoreArguments& arguments, const CancelToken& cancel, btrfs::LossListener lost) {
     if (arguments.dry_run) return {};
     if (!arguments.archive.empty()) {
-      std::vector<std::string> inputs = arguments.damaged.more_devices;
-      inputs.push_back(arguments.damaged.image);
-      file.emplace(TRY(OutputFile::create(arguments.archive, {.inputs = std::move(inputs),
-                                                              .force = arguments.overwrite,
-                                                              .force_option = "--overwrite",
-                                                              .cancel = cancel})));
+      file.emplace(TRY(OutputFile::create(arguments.archive, arguments.output_options(cancel))));
       write = [this](std::span<iovec> vectors) { return file->write(vectors); };
       auto made = std::make_unique<btrfs::TarTarget>(write);
       tar = made.get();
@@ -105,6 +106,16 @@ struct Target {
   }
 };
 
+Json recovered_roots(const btrfs::DamagedImage& image) {
+  Json array = Json::array();
+  for (const auto& [tree, root] : image.recovered_roots())
+    array.push_back({{"tree", tree},
+                     {"bytenr", root.item.bytenr.value()},
+                     {"generation", root.item.generation.value()},
+                     {"level", root.item.level}});
+  return array;
+}
+
 void warn_of_unset(const Session& session, const btrfs::DirectoryTarget::Unset& unset) {
   if (unset.owners + unset.modes + unset.times + unset.xattrs == 0) return;
   session.log().warning("not everything could be set, for want of rights or of support in the target",
@@ -114,6 +125,15 @@ void warn_of_unset(const Session& session, const btrfs::DirectoryTarget::Unset& 
                          {"attributes", unset.xattrs}});
 }
 
+// Whether files may be lost, or older than they were, of which nothing is known.
+bool is_in_doubt(const btrfs::DamagedImage& image, const RestoreArguments& arguments) {
+  // A root that stands in for another is older, or has only a part.
+  if (image.recovered_roots().size() > (arguments.fs_location ? 1 : 0)) return true;
+  if (image.log_is_unused() || image.fs().blocks_tolerated() > 0) return true;
+  return image.damage().any_of(
+      [](uint64_t tree) { return btrfs::is_fs_tree(tree) || tree == btrfs::id::root_tree; });
+}
+
 Result<void> check_arguments(const Session& session, const RestoreArguments& arguments) {
   const int targets = !arguments.target.empty() + !arguments.archive.empty();
   if (targets > 1) return Error(err::invalid, "a directory and an archive at once");
@@ -121,6 +141,7 @@ Result<void> check_arguments(const Session& session, const RestoreArguments& arg
     return Error(err::invalid, "no target: give a directory, -o FILE, --dry-run or --list-roots");
   if (arguments.archive == "-" && (session.json() || arguments.verbose))
     return Error(err::invalid, "--json and -v use standard output: use -o FILE, or --report FILE");
+  if (arguments.report_file == "-") return Error(err::invalid, "--report is for a file: use --json");
   if (arguments.tree_location.has_value() + arguments.backup.has_value() + arguments.generation.has_value() >
       1)
     return Error(err::invalid, "--tree-location, --use-backup and --generation each choose a root tree");
@@ -149,14 +170,16 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
     return list_roots(session, image->fs());
   }
 
-  std::unique_ptr<FILE, FileCloser> report_file;
-  if (!arguments.report_file.empty()) {
-    report_file.reset(fopen(arguments.report_file.c_str(), "we"));
-    if (!report_file) return Error::from_errno(errno, arguments.report_file);
-  }
-  std::vector<FILE*> reports;
-  if (session.json()) reports.push_back(stdout);
-  if (report_file) reports.push_back(report_file.get());
+  std::optional<OutputFile> report_file;
+  if (!arguments.report_file.empty())
+    report_file.emplace(TRY(OutputFile::create(arguments.report_file, arguments.output_options(cancel))));
+  std::vector<LossReport::Writer> reports;
+  if (session.json()) reports.emplace_back(print_text);
+  if (report_file)
+    reports.emplace_back([&](std::string_view text) {
+      iovec buffer{const_cast<char*>(text.data()), text.size()};
+      return report_file->write({&buffer, 1});
+    });
   LossReport losses(std::move(reports), !session.json());
   auto lost = [&](const btrfs::CopyLoss& loss) { losses.add(loss); };
   Target target;
@@ -183,13 +206,7 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
   TRY(target.finish());
   bar.reset();
 
-  // A root that stands in for another is older, or has only a part.
-  const bool stand_ins = image->recovered_roots().size() > (arguments.fs_location ? 1 : 0);
-  bool files_lost = losses.count() > 0 || stand_ins;
-  for (const btrfs::LostBlock& block : image->damage().blocks()) {
-    losses.add(block);
-    files_lost = files_lost || btrfs::is_fs_tree(block.tree);
-  }
+  for (const btrfs::LostBlock& block : image->damage().blocks()) losses.add(block);
   if (losses.unchecked())
     session.log().warning("ranges were left out only for their checksums; --ignore-checksums gives them",
                           {{"count", losses.unchecked()}});
@@ -205,14 +222,17 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
                        {"generation", image->root().generation},
                        {"level", image->root().level},
                        {"source", image->root_source()}}},
+                     {"recovered_roots", recovered_roots(*image)},
                      {"entries", report.copied.entries},
                      {"bytes", report.copied.bytes},
                      {"losses", losses.count()},
                      {"unverified", losses.unverified()},
                      {"lost_block_count", image->damage().block_count()},
+                     {"tolerated_blocks", image->fs().blocks_tolerated()},
                      {"subvolumes_skipped", report.subvolumes_skipped},
                      {"sockets", report.copied.sockets}}));
-  return files_lost ? exit_problems : exit_ok;
+  if (report_file) TRY(report_file->commit());
+  return losses.count() > 0 || is_in_doubt(*image, arguments) ? exit_problems : exit_ok;
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ Json key_json(const btrfs::Key& key) {
 }  // namespace
 
 void LossReport::put(const std::string& text) {
-  for (FILE* file : files_) fputs(text.c_str(), file);
+  for (const Writer& write : writers_)
+    if (outcome_) outcome_ = write(text);
 }
 
 void LossReport::put_element(const char* array, const Json& element) {
@@ -40,7 +41,7 @@ void LossReport::add(const btrfs::CopyLoss& loss) {
     fmt::print(stderr, "karst: {}: {} {}{}: {}\n", unverified ? "unverified" : "lost",
                unverified ? "range" : loss_name(loss.kind), printable(loss.path.empty() ? "." : loss.path),
                range_text(loss), printable(loss.error.message()));
-  if (files_.empty()) return;
+  if (writers_.empty()) return;
   Json object{{"kind", loss_name(loss.kind)}};
   set_name(object, "path", loss.path);
   if (loss.length > 0) {
@@ -57,7 +58,7 @@ void LossReport::add(const btrfs::LostBlock& block) {
     fmt::print(stderr, "karst: {}: block {} level {} of tree {}, items {} to {}: {}\n",
                block.rebuilt ? "rebuilt" : "lost", block.bytenr, block.level, btrfs::root_name(block.tree),
                btrfs::key_text(block.first), btrfs::key_text(block.last), printable(block.reason));
-  if (files_.empty()) return;
+  if (writers_.empty()) return;
   const Json object{
       {"tree", block.tree},       {"bytenr", block.bytenr},         {"level", block.level},
       {"rebuilt", block.rebuilt}, {"first", key_json(block.first)}, {"last", key_json(block.last)},
@@ -69,9 +70,7 @@ Result<void> LossReport::finish(const Json& members) {
   std::string rest = members.dump();
   rest.front() = array_ ? ',' : '{';
   put(fmt::format("{}{}\n", array_ ? "]\n" : "", rest));
-  for (FILE* file : files_)
-    if (fflush(file) != 0 || ferror(file)) return Error::from_errno(errno, "writing the report");
-  return {};
+  return std::move(outcome_);
 }
 
 }  // namespace karst::cli

@@ -94,7 +94,7 @@ Result<void> OutputFile::write(std::span<iovec> buffers) {
         ::writev(fd_, buffers.data(), static_cast<int>(std::min<size_t>(buffers.size(), IOV_MAX)));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0)
-      return fd_ == STDOUT_FILENO ? output_error(errno) : Error::from_errno(errno, "writing the archive");
+      return fd_ == STDOUT_FILENO ? output_error(errno) : Error::from_errno(errno, "writing the output");
     auto rest = static_cast<size_t>(written);
     while (!buffers.empty() && rest >= buffers.front().iov_len) {
       rest -= buffers.front().iov_len;
@@ -109,7 +109,7 @@ Result<void> OutputFile::write(std::span<iovec> buffers) {
 
 Result<void> OutputFile::commit() {
   const int fd = std::exchange(fd_, -1);
-  if (fd > STDERR_FILENO && ::close(fd) != 0) return Error::from_errno(errno, "closing the archive");
+  if (fd > STDERR_FILENO && ::close(fd) != 0) return Error::from_errno(errno, "closing the output");
   if (temporary_.empty()) return {};
   int failed = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, name_.c_str(),
                            options_.force ? 0 : RENAME_NOREPLACE);

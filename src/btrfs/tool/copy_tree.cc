@@ -87,6 +87,7 @@ class TreeCopier {
   // In the walking thread.
   Result<void> plan(const WalkEntry& entry);
   Result<void> plan_large(PlannedEntry entry);
+  Result<bool> prepare(const CopiedEntry& entry);
   Result<void> submit_batch();
   Result<void> submit(uint64_t weight, OrderedQueue<Part>::Work work);
   Result<bool> take_next();
@@ -192,17 +193,20 @@ Result<void> TreeCopier::plan(const WalkEntry& entry) {
     if (batch_bytes_ + room > piece_size) TRY(submit_batch());
     batch_bytes_ += room;
   }
-  if (attributes.is_directory()) {
-    auto prepared = target_.prepare(planned.copied);
-    if (!prepared && ends_the_copy(prepared.error())) return prepared;
-    if (!prepared) {
-      lose({CopyLoss::Kind::entry, planned.copied.path, 0, 0, std::move(prepared).error()});
-      return {};
-    }
-  }
+  if (attributes.is_directory() && !TRY(prepare(planned.copied))) return {};
   batch_.push_back(std::move(planned));
   if (batch_.size() == batch_entries) TRY(submit_batch());
   return {};
+}
+
+// False if the target has no place for the entry: then that is told.
+Result<bool> TreeCopier::prepare(const CopiedEntry& entry) {
+  auto prepared = target_.prepare(entry);
+  if (prepared) return true;
+  if (ends_the_copy(prepared.error())) return std::move(prepared).error();
+  target_.failed(entry);
+  lose({CopyLoss::Kind::entry, entry.path, 0, 0, std::move(prepared).error()});
+  return false;
 }
 
 Result<void> TreeCopier::submit_batch() {
@@ -253,12 +257,7 @@ Result<void> TreeCopier::plan_large(PlannedEntry entry) {
   TRY(submit_batch());
   const std::string path = entry.copied.path;
   const uint64_t size = entry.copied.attributes.size;
-  auto prepared = target_.prepare(entry.copied);
-  if (!prepared && ends_the_copy(prepared.error())) return prepared;
-  if (!prepared) {
-    lose({CopyLoss::Kind::entry, path, 0, 0, std::move(prepared).error()});
-    return {};
-  }
+  if (!TRY(prepare(entry.copied))) return {};
   auto holes = find_data(entry, [&](const FileRange& range) {
     uint64_t length = readable_length(range);
     if (range.kind == RangeKind::lost) {
@@ -317,13 +316,15 @@ Result<void> TreeCopier::complete(ThreadState& thread, PlannedEntry& entry, Part
   if (!entry.copied.hardlink.empty() || entry.id.is_empty_subvolume()) return {};
   const Attributes& attributes = entry.copied.attributes;
   if (attributes.is_symlink()) entry.copied.symlink = TRY(read_symlink(thread.cursor, attributes));
-  TRY(for_each_xattr(thread.cursor, attributes.inode,
-                     [&](std::string_view name, Bytes value) -> Result<void> {
-                       entry.copied.xattrs.emplace_back(name, as_text(value));
-                       return {};
-                     }));
-  if (thread.cursor.is_lost({attributes.inode, ItemType::xattr_item, 0},
-                            {attributes.inode, ItemType::xattr_item, ~0ull}))
+  auto listed = for_each_xattr(thread.cursor, attributes.inode,
+                               [&](std::string_view name, Bytes value) -> Result<void> {
+                                 entry.copied.xattrs.emplace_back(name, as_text(value));
+                                 return {};
+                               });
+  if (!listed)
+    part.losses.push_back({CopyLoss::Kind::attributes, entry.copied.path, 0, 0, std::move(listed).error()});
+  else if (thread.cursor.is_lost({attributes.inode, ItemType::xattr_item, 0},
+                                 {attributes.inode, ItemType::xattr_item, ~0ull}))
     part.losses.push_back({CopyLoss::Kind::attributes, entry.copied.path, 0, 0,
                            Error(karst::err::corrupt, "extended attributes may be lost")});
   return {};
@@ -395,6 +396,8 @@ Result<Part> TreeCopier::make_batch(std::vector<PlannedEntry> entries) {
       continue;
     }
     if (ends_the_copy(outcome.error())) return std::move(outcome).error();
+    entry.copied.path = path;  // the target may have changed it
+    target_.failed(entry.copied);
     part.losses.push_back({CopyLoss::Kind::entry, path, 0, 0, std::move(outcome).error()});
   }
   return part;

@@ -73,6 +73,10 @@ class CopyTarget {
   virtual Result<void> add_piece(Part& part, const CopiedEntry& entry, uint64_t offset, Bytes contents,
                                  Failures failures, bool last) = 0;
 
+  // In any thread, before the entry's part would have been taken: it did not come over, or may be incomplete
+  // under its name. What links to it must not be made of something else.
+  virtual void failed(const CopiedEntry&) {}
+
   // In the thread that walks, in order. The last piece of an entry has been taken when its next one comes.
   virtual Result<void> take(Part& part) = 0;
 };

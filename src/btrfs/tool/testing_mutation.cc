@@ -119,6 +119,11 @@ void PristineImage::write_block(Devices& devices, uint64_t bytenr, Bytes block) 
     (void)device_of(devices, place.devid).write(place.offset, block);
 }
 
+void PristineImage::spoil_last_copy(Devices& devices, uint64_t bytenr) const {
+  const Place last = places_of(chunks_, bytenr).back();
+  (void)device_of(devices, last.devid).write(last.offset, std::vector<std::byte>(geometry_.nodesize));
+}
+
 template <typename T>
 bool Exerciser::count(const Result<T>& result, Outcome& outcome) {
   if (result) return true;

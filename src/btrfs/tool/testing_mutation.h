@@ -55,20 +55,32 @@ class PristineImage {
 
   // Changes a tree block in all its copies and makes its checksum right.
   void change_block(Devices& devices, uint64_t bytenr, FunctionRef<void(MutableBytes)> change) const;
-  // The same with the leaf item of that key, if there is one. False if not.
+  // Writes all its copies, as they are given.
+  void write_block(Devices& devices, uint64_t bytenr, Bytes block) const;
+  // Where its first copy is.
+  Place place_of(uint64_t bytenr) const { return places_of(chunks_, bytenr).front(); }
+  void spoil_last_copy(Devices& devices, uint64_t bytenr) const;
+  // Changes the leaf item of that key, if there is one. False if not.
   bool change_item(Devices& devices, uint64_t tree, const Key& key,
                    FunctionRef<void(MutableBytes item, Item& head)> change) const;
 
  private:
   std::vector<std::byte> read_block(Devices& devices, uint64_t bytenr,
                                     FunctionRef<void(MutableBytes)> change) const;
-  void write_block(Devices& devices, uint64_t bytenr, Bytes block) const;
 
   UnpackedImage files_;
   Devices base_;
   ChunkMap chunks_;
   Geometry geometry_;
   BlockCollector blocks_;
+};
+
+// Formats messages as a terminal would get them, and drops them.
+class FormattingSink final : public LogSink {
+ public:
+  void write(const LogRecord& record) override {
+    if (record.text().empty()) std::abort();
+  }
 };
 
 // What came of using a spoiled image.
@@ -97,14 +109,6 @@ class Exerciser {
   const cache::Cache& cache() const { return cache_; }
 
  private:
-  // Formats messages as a terminal would get them, and drops them.
-  class Sink final : public LogSink {
-   public:
-    void write(const LogRecord& record) override {
-      if (record.text().empty()) std::abort();
-    }
-  };
-
   template <typename T>
   bool count(const Result<T>& result, Outcome& outcome);
   void dump(Devices devices, const ImageOptions& options, Outcome& outcome);
@@ -114,7 +118,7 @@ class Exerciser {
   void pack(const Image& image, Outcome& outcome);
 
   const Exercise limits_;
-  Sink log_;
+  FormattingSink log_;
   std::unique_ptr<WorkerPool> pool_;
   cache::Cache cache_{{.limit = 16 << 20}};
   std::vector<std::byte> buffer_;

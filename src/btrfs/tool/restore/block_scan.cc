@@ -16,18 +16,20 @@ bool is_block(Bytes bytes, const Geometry& geometry) {
          check_block_checksum(bytes, geometry).has_value();
 }
 
-// Calls back for the blocks in `bytes`, which begin at sectors below `starts`.
-Result<void> visit_blocks(Bytes bytes, uint64_t starts, const Geometry& geometry, BlockVisitor visit) {
-  for (uint64_t at = 0; at < starts && bytes.size() - at >= geometry.nodesize;) {
-    Bytes candidate = bytes.subspan(at, geometry.nodesize);
-    if (!is_block(candidate, geometry)) {
-      at += geometry.sectorsize;
-      continue;
-    }
-    TRY(visit(TreeBlock(candidate)));
-    at += geometry.nodesize;
+// Reads all at once, or sector by sector what can be read, with zeroes for the rest; false if that is
+// nothing.
+bool read_what_can_be(MutableBytes bytes, uint64_t sectorsize,
+                      FunctionRef<Result<void>(uint64_t at, MutableBytes part)> read) {
+  if (read(0, bytes)) return true;
+  bool any = false;
+  for (uint64_t at = 0; at < bytes.size(); at += sectorsize) {
+    MutableBytes sector = bytes.subspan(at, std::min<uint64_t>(sectorsize, bytes.size() - at));
+    if (read(at, sector))
+      any = true;
+    else
+      std::fill(sector.begin(), sector.end(), std::byte{});
   }
-  return {};
+  return any;
 }
 
 // One window of a chunk: the blocks of all copies, each address once.
@@ -42,7 +44,10 @@ class ChunkWindow {
     // Copies beyond the second of parity profiles are guesses at what else is wrong.
     const int copies = chunk.is_parity() ? 2 : chunk.copies();
     for (int copy = 0; copy < copies; ++copy) {
-      if (!read(volume, from, copy)) continue;
+      const bool any = read_what_can_be(bytes_, geometry_.sectorsize, [&](uint64_t at, MutableBytes part) {
+        return volume.read_copy(Logical(from + at), part, copy);
+      });
+      if (!any) continue;
       TRY(visit_blocks(bytes_, length, geometry_, [&](const TreeBlock& block) -> Result<void> {
         const uint64_t address = from + static_cast<uint64_t>(block.bytes().data() - bytes_.data());
         if (block.bytenr() != address || std::find(seen_.begin(), seen_.end(), address) != seen_.end())
@@ -56,27 +61,25 @@ class ChunkWindow {
   }
 
  private:
-  // All that can be read; false if that is nothing.
-  bool read(const Volume& volume, uint64_t from, int copy) {
-    if (volume.read_copy(Logical(from), bytes_, copy)) return true;
-    bool any = false;
-    for (uint64_t at = 0; at < bytes_.size(); at += geometry_.sectorsize) {
-      MutableBytes sector =
-          MutableBytes(bytes_).subspan(at, std::min<uint64_t>(geometry_.sectorsize, bytes_.size() - at));
-      if (volume.read_copy(Logical(from + at), sector, copy))
-        any = true;
-      else
-        std::fill(sector.begin(), sector.end(), std::byte{});
-    }
-    return any;
-  }
-
   const Geometry& geometry_;
   std::vector<std::byte> bytes_;
   std::vector<uint64_t> seen_;  // few
 };
 
 }  // namespace
+
+Result<void> visit_blocks(Bytes bytes, uint64_t starts, const Geometry& geometry, BlockVisitor visit) {
+  for (uint64_t at = 0; at < starts && bytes.size() - at >= geometry.nodesize;) {
+    Bytes candidate = bytes.subspan(at, geometry.nodesize);
+    if (!is_block(candidate, geometry)) {
+      at += geometry.sectorsize;
+      continue;
+    }
+    TRY(visit(TreeBlock(candidate)));
+    at += geometry.nodesize;
+  }
+  return {};
+}
 
 Result<void> scan_chunks(const Volume& volume, uint64_t block_group_types, const BlockScanOptions& options,
                          BlockVisitor visit) {
@@ -114,7 +117,10 @@ Result<void> scan_devices(const Volume& volume, const BlockScanOptions& options,
       const uint64_t some = std::min(window, device.size() - at);
       bytes.resize(std::min<uint64_t>(some + geometry.nodesize, device.size() - at));
       device.will_read(at + bytes.size(), std::min<uint64_t>(window, device.size() - at - bytes.size()));
-      if (device.read(at, bytes)) TRY(visit_blocks(bytes, some, geometry, visit));
+      const bool any = read_what_can_be(bytes, geometry.sectorsize, [&](uint64_t from, MutableBytes part) {
+        return device.read(at + from, part);
+      });
+      if (any) TRY(visit_blocks(bytes, some, geometry, visit));
       options.progress.add(some, 0);
     }
   }

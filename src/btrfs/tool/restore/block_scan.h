@@ -20,6 +20,8 @@ struct BlockScanOptions {
 // the scan.
 using BlockVisitor = FunctionRef<Result<void>(const TreeBlock&)>;
 
+// The blocks in `bytes` that begin before `starts`, at sectors of it, whatever addresses they name.
+Result<void> visit_blocks(Bytes bytes, uint64_t starts, const Geometry& geometry, BlockVisitor visit);
 // In order of addresses, each block once. What cannot be read is passed over.
 Result<void> scan_chunks(const Volume& volume, uint64_t block_group_types, const BlockScanOptions& options,
                          BlockVisitor visit);

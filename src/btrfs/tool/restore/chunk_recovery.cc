@@ -16,6 +16,30 @@ void add_chunk(Volume& volume, uint64_t logical, Bytes item) {
   if (!added) volume.log().warning("a chunk item is left out", {{"logical", logical}}, &added.error());
 }
 
+bool is_striped(const Profile& profile) {
+  return profile.parity > 0 || profile.flag == block_group::raid0 || profile.flag == block_group::raid10;
+}
+
+// Adds a chunk item as Linux would have made it.
+void add_stripes(Volume& volume, const UnorderedChunk& found, const std::vector<Stripe>& stripes) {
+  Chunk chunk{};
+  chunk.length = found.length;
+  chunk.owner = id::extent_tree;
+  chunk.stripe_len = stripe_length;
+  chunk.type = found.flags;
+  chunk.io_align = stripe_length;
+  chunk.io_width = stripe_length;
+  chunk.sector_size = volume.geometry().sectorsize;
+  chunk.num_stripes = static_cast<uint16_t>(stripes.size());
+  chunk.sub_stripes = profile_of(found.flags)->sub_stripes;
+  std::vector<std::byte> item(sizeof chunk + stripes.size() * sizeof(Stripe));
+  std::memcpy(item.data(), &chunk, sizeof chunk);
+  std::memcpy(item.data() + sizeof chunk, stripes.data(), stripes.size() * sizeof(Stripe));
+  auto checked = check_chunk_item(item, found.logical, volume.geometry());
+  if (checked) return add_chunk(volume, found.logical, item);
+  volume.log().warning("a chunk cannot be put together", {{"logical", found.logical}}, &checked.error());
+}
+
 // What blocks that were found say of chunks; of each thing the newest.
 class FoundChunks {
  public:
@@ -25,8 +49,14 @@ class FoundChunks {
     const uint64_t tree = block.owner();
     const bool has_groups = tree == id::extent_tree || tree == id::block_group_tree;
     if (tree != id::chunk_tree && tree != id::dev_tree && !has_groups) return;
-    if (!block.is_leaf() || !check_block_structure(block, geometry_)) return;
+    const auto invalid = find_invalid_items(block, geometry_);
+    if (!invalid) return;
+    auto next_invalid = invalid->begin();
     for (uint32_t slot = 0; slot < block.nritems(); ++slot) {
+      if (next_invalid != invalid->end() && next_invalid->slot == slot) {
+        ++next_invalid;
+        continue;
+      }
       const Key key = block.key(slot);
       const Bytes item = block.item_data(slot);
       if (key.type == ItemType::chunk_item)
@@ -44,10 +74,20 @@ class FoundChunks {
       add_chunk(volume, logical, item);
     });
   }
-  void add_groups_to(Volume& volume) const {
+  // Returns those whose order the tree blocks in them do not tell.
+  std::vector<UnorderedChunk> add_groups_to(Volume& volume) const {
+    std::vector<UnorderedChunk> unordered;
     for_newest_first(groups_, [&](uint64_t logical, const Group& group) {
-      if (!volume.chunks().find(logical)) put_together(volume, logical, group);
+      if (volume.chunks().find(logical)) return;
+      auto chunk = chunk_of(volume, logical, group);
+      if (!chunk) return;
+      auto stripes = stripes_of(volume, *chunk);
+      if (stripes)
+        add_stripes(volume, *chunk, *stripes);
+      else
+        unordered.push_back(std::move(*chunk));
     });
+    return unordered;
   }
 
  private:
@@ -73,35 +113,27 @@ class FoundChunks {
     for (const auto& [generation, logical] : by_generation) visit(logical, *all.at(logical).value);
   }
 
-  // The order of copies does not matter; that of stripes does, and nothing but the chunk item has it.
-  void put_together(Volume& volume, uint64_t logical, const Group& group) const {
-    const Profile* profile = profile_of(group.flags);
-    if (!profile || profile->parity > 0 || group.flags & (block_group::raid0 | block_group::raid10)) return;
-    std::vector<Stripe> stripes;
+  std::optional<UnorderedChunk> chunk_of(const Volume& volume, uint64_t logical, const Group& group) const {
+    UnorderedChunk chunk{logical, group.length, group.flags, 0, {}};
     for (const auto& [place, extent] : extents_) {
       const MemberDevice* member = volume.member(place.first);
-      if (extent.value->chunk_offset != logical || extent.value->length != group.length || !member) continue;
-      stripes.push_back({le64(place.first), le64(place.second), member->uuid});
+      if (extent.value->chunk_offset != logical || !member) continue;
+      if (!chunk.extents.empty() && chunk.extent_length != extent.value->length) return std::nullopt;
+      chunk.extent_length = extent.value->length;
+      chunk.extents.push_back({le64(place.first), le64(place.second), member->uuid});
     }
-    if (stripes.empty()) return;
+    if (!profile_of(group.flags) || chunk.extents.empty()) return std::nullopt;
+    return chunk;
+  }
+
+  // The order of copies does not matter.
+  static Result<std::vector<Stripe>> stripes_of(const Volume& volume, const UnorderedChunk& chunk) {
+    const Profile& profile = *profile_of(chunk.flags);
+    if (is_striped(profile)) return order_by_tree_blocks(volume, chunk);
+    std::vector<Stripe> stripes = chunk.extents;
     // Copies on devices that are not there have their place too.
-    while (stripes.size() < profile->min_stripes) stripes.push_back({le64(~0ull), le64(0), {}});
-    Chunk chunk{};
-    chunk.length = group.length;
-    chunk.owner = id::extent_tree;
-    chunk.stripe_len = stripe_length;
-    chunk.type = group.flags;
-    chunk.io_align = stripe_length;
-    chunk.io_width = stripe_length;
-    chunk.sector_size = geometry_.sectorsize;
-    chunk.num_stripes = static_cast<uint16_t>(stripes.size());
-    chunk.sub_stripes = profile->sub_stripes;
-    std::vector<std::byte> item(sizeof chunk + stripes.size() * sizeof(Stripe));
-    std::memcpy(item.data(), &chunk, sizeof chunk);
-    std::memcpy(item.data() + sizeof chunk, stripes.data(), stripes.size() * sizeof(Stripe));
-    auto checked = check_chunk_item(item, logical, geometry_);
-    if (checked) return add_chunk(volume, logical, item);
-    volume.log().warning("a chunk cannot be put together", {{"logical", logical}}, &checked.error());
+    while (stripes.size() < profile.min_stripes) stripes.push_back(absent_stripe);
+    return stripes;
   }
 
   const Geometry& geometry_;
@@ -133,7 +165,7 @@ bool chunk_map_is_complete(const Volume& volume) {
   return true;
 }
 
-Result<void> scan_for_chunks(Volume& volume, const BlockScanOptions& options) {
+Result<std::vector<UnorderedChunk>> scan_for_chunks(Volume& volume, const BlockScanOptions& options) {
   FoundChunks found(volume.geometry());
   auto collect = [&](const TreeBlock& block) -> Result<void> {
     found.add(block);
@@ -141,13 +173,25 @@ Result<void> scan_for_chunks(Volume& volume, const BlockScanOptions& options) {
   };
   TRY(scan_chunks(volume, block_group::system, options, collect));
   found.add_items_to(volume);
-  if (chunk_map_is_complete(volume)) return {};
+  if (chunk_map_is_complete(volume)) return std::vector<UnorderedChunk>();
   TRY(scan_devices(volume, options, collect));
   found.add_items_to(volume);
-  found.add_groups_to(volume);
-  if (!chunk_map_is_complete(volume))
+  auto unordered = found.add_groups_to(volume);
+  if (unordered.empty() && !chunk_map_is_complete(volume))
     volume.log().warning("some chunks were not found; what is in them cannot be read", {});
-  return {};
+  return unordered;
+}
+
+void add_by_checksums(Volume& volume, const std::vector<UnorderedChunk>& chunks, Cursor& checksums) {
+  for (const UnorderedChunk& chunk : chunks) {
+    auto stripes = order_by_checksums(volume, chunk, checksums);
+    if (stripes)
+      add_stripes(volume, chunk, *stripes);
+    else
+      volume.log().warning("what is in this chunk cannot be read: its chunk item is lost",
+                           {{"logical", chunk.logical}, {"type", block_group_flags_text(chunk.flags)}},
+                           &stripes.error());
+  }
 }
 
 }  // namespace karst::btrfs

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "btrfs/tool/restore/proc_path.h"
+
 namespace karst::btrfs {
 namespace {
 constexpr size_t open_max = 64;
@@ -28,18 +30,39 @@ Result<std::vector<std::string>> path_components(std::string_view path) {
 
 DirectoryHandles::~DirectoryHandles() { drop(0); }
 
+void DirectoryHandles::close_step(Step& step) {
+  if (step.fd < 0) return;
+  if (step.mode) (void)chmod(ProcPath(step.fd).c_str(), *step.mode);
+  close(std::exchange(step.fd, -1));
+}
+
+// The innermost first: its mode may not be given back through one that forbids it.
 void DirectoryHandles::drop(size_t from) {
-  for (size_t i = from; i < steps_.size(); ++i)
-    if (steps_[i].fd >= 0) close(steps_[i].fd);
-  steps_.resize(std::min(from, steps_.size()));
+  while (steps_.size() > from) {
+    close_step(steps_.back());
+    steps_.pop_back();
+  }
+}
+
+// False if the user cannot have them. Another thread may have taken them in the meantime.
+bool DirectoryHandles::take_rights(size_t depth) {
+  if (depth == 0) return false;
+  Step& step = steps_[depth - 1];
+  struct stat st;
+  if (fstat(step.fd, &st) != 0) return false;
+  if ((st.st_mode & 0700) == 0700) return true;
+  if (chmod(ProcPath(step.fd).c_str(), (st.st_mode & 07777) | 0700) != 0) return false;
+  step.mode = st.st_mode & 07777;
+  return true;
 }
 
 Result<int> DirectoryHandles::open_step(int parent, const std::string& name, bool make_missing) {
-  int fd = openat(parent, name.c_str(), directory_flags);
+  auto open = [&] { return openat(parent, name.c_str(), directory_flags); };
+  int fd = with_rights(open);
   if (fd < 0 && errno == ENOENT && make_missing) {
-    if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST)
+    if (with_rights([&] { return mkdirat(parent, name.c_str(), 0700); }) != 0 && errno != EEXIST)
       return Error::from_errno(errno, "making a directory");
-    fd = openat(parent, name.c_str(), directory_flags);
+    fd = open();
   }
   if (fd < 0) return Error::from_errno(errno, fmt::format("opening the directory '{}'", name));
   return fd;
@@ -57,11 +80,8 @@ Result<NameInDirectory> DirectoryHandles::find(std::string_view path, bool make_
   for (size_t i = common; i < depth; ++i) {
     const int parent = i == 0 ? root_ : steps_[i - 1].fd;
     const int fd = TRY(open_step(parent, components[i], make_missing));
-    steps_.push_back({std::move(components[i]), fd});
-    if (steps_.size() > open_max) {
-      Step& old = steps_[steps_.size() - 1 - open_max];
-      if (old.fd >= 0) close(std::exchange(old.fd, -1));
-    }
+    steps_.push_back({std::move(components[i]), fd, {}});
+    if (steps_.size() > open_max) close_step(steps_[steps_.size() - 1 - open_max]);
   }
   return NameInDirectory{depth == 0 ? root_ : steps_.back().fd, std::move(components.back())};
 }

@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "btrfs/tool/restore/proc_path.h"
 #include "core/unique_fd.h"
 
 namespace karst::btrfs {
@@ -48,17 +49,6 @@ Result<void> write_known(int fd, Bytes contents, uint64_t base, uint64_t from, u
   return write_all(fd, contents.subspan(from - base, to - from), from);
 }
 
-// The name under which system calls that take no descriptor of this kind (O_PATH) reach its object itself,
-// also where that is a symbolic link.
-class ProcPath {
- public:
-  explicit ProcPath(int fd) { fmt::format_to_n(text_, sizeof text_ - 1, "/proc/self/fd/{}", fd); }
-  const char* c_str() const { return text_; }
-
- private:
-  char text_[32] = {};
-};
-
 // A regular file for writing; nothing else, not even to look at: opening a device or pipe does things.
 Result<UniqueFd> open_regular(const NameInDirectory& at) {
   UniqueFd found(openat(at.directory, at.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
@@ -68,6 +58,12 @@ Result<UniqueFd> open_regular(const NameInDirectory& at) {
   UniqueFd file(open(ProcPath(found.get()).c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0) return Error::from_errno(errno, "opening the file");
   return file;
+}
+
+// Nanoseconds that are none mean something else to the system: "now", or nothing.
+timespec possible(timespec time) {
+  if (time.tv_nsec < 0 || time.tv_nsec > 999'999'999) time.tv_nsec = 0;
+  return time;
 }
 
 bool is_acl(std::string_view name) { return name.starts_with("system.posix_acl_"); }
@@ -108,15 +104,16 @@ Result<void> DirectoryTarget::make_place(const NameInDirectory& at) {
   if (fstatat(at.directory, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return {};
   if (!options_.overwrite)
     return Error(karst::err::exists, "exists in the target; use --overwrite to replace it");
-  if (unlinkat(at.directory, at.name.c_str(), 0) != 0)
+  if (handles_.get().with_rights([&] { return unlinkat(at.directory, at.name.c_str(), 0); }) != 0)
     return Error::from_errno(errno, "removing what has this name in the target");
   return {};
 }
 
 Result<int> DirectoryTarget::create_file(const NameInDirectory& at) {
   TRY(make_place(at));
-  const int fd =
-      openat(at.directory, at.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  const int fd = handles_.get().with_rights([&] {
+    return openat(at.directory, at.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  });
   if (fd < 0) return Error::from_errno(errno, "creating the file");
   return fd;
 }
@@ -130,13 +127,16 @@ Result<void> DirectoryTarget::prepare(const CopiedEntry& entry) {
       return Error::from_errno(errno, "giving the file its size").at("size", entry.attributes.size);
     return {};
   }
-  if (mkdirat(at.directory, at.name.c_str(), 0700) == 0) return {};
+  auto make = [&] { return mkdirat(at.directory, at.name.c_str(), 0700); };
+  if (handles_.get().with_rights(make) == 0) return {};
   const int reason = errno;
   struct stat st;
-  if (reason == EEXIST && fstatat(at.directory, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-      S_ISDIR(st.st_mode))
-    return {};
-  return Error::from_errno(reason, "making the directory");
+  if (reason != EEXIST || fstatat(at.directory, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return Error::from_errno(reason, "making the directory");
+  if (S_ISDIR(st.st_mode)) return {};
+  TRY(make_place(at));
+  if (make() != 0) return Error::from_errno(errno, "making the directory");
+  return {};
 }
 
 Result<void> DirectoryTarget::add(Part& part, CopiedEntry& entry, Bytes contents, Failures failures) {
@@ -168,9 +168,11 @@ Result<void> DirectoryTarget::add(Part& part, CopiedEntry& entry, Bytes contents
 Result<void> DirectoryTarget::make_special(const NameInDirectory& at, const CopiedEntry& entry) {
   TRY(make_place(at));
   const Attributes& attributes = entry.attributes;
-  const int made = attributes.is_symlink() ? symlinkat(entry.symlink.c_str(), at.directory, at.name.c_str())
-                                           : mknodat(at.directory, at.name.c_str(),
-                                                     (attributes.mode & S_IFMT) | 0600, attributes.rdev);
+  const int made = handles_.get().with_rights([&] {
+    return attributes.is_symlink()
+               ? symlinkat(entry.symlink.c_str(), at.directory, at.name.c_str())
+               : mknodat(at.directory, at.name.c_str(), (attributes.mode & S_IFMT) | 0600, attributes.rdev);
+  });
   if (made != 0) return Error::from_errno(errno, "making a link or node");
   set_attributes(at, entry);
   return {};
@@ -190,15 +192,29 @@ Result<void> DirectoryTarget::add_piece(Part& part, const CopiedEntry& entry, ui
   return close_file(std::move(file));
 }
 
+void DirectoryTarget::failed(const CopiedEntry& entry) {
+  if (entry.attributes.nlink < 2 || entry.attributes.is_directory()) return;
+  MutexLock lock(failed_mutex_);
+  failed_.insert(entry.path);
+}
+
 Result<void> DirectoryTarget::link(const CopiedEntry& entry) {
+  {
+    // Under its name may be something else, which was there before.
+    MutexLock lock(failed_mutex_);
+    if (failed_.contains(entry.hardlink))
+      return Error(karst::err::not_found,
+                   fmt::format("'{}', which it is a link to, was not restored", entry.hardlink));
+  }
   // One call's descriptor does not outlive the next: a copy for the time in between.
   const NameInDirectory from = TRY(handles_.get().find(entry.hardlink, false));
   UniqueFd directory(fcntl(from.directory, F_DUPFD_CLOEXEC, 0));
   if (directory.get() < 0) return Error::from_errno(errno, "keeping a directory open");
   const NameInDirectory to = TRY(handles_.get().find(entry.path, true));
   TRY(make_place(to));
-  if (linkat(directory.get(), from.name.c_str(), to.directory, to.name.c_str(), 0) != 0)
-    return Error::from_errno(errno, fmt::format("linking to '{}'", entry.hardlink));
+  const int made = handles_.get().with_rights(
+      [&] { return linkat(directory.get(), from.name.c_str(), to.directory, to.name.c_str(), 0); });
+  if (made != 0) return Error::from_errno(errno, fmt::format("linking to '{}'", entry.hardlink));
   return {};
 }
 
@@ -276,7 +292,7 @@ void DirectoryTarget::set_attributes(const NameInDirectory& at, const CopiedEntr
   const mode_t mode = attributes.mode & (owned ? 07777 : 01777);
   if (options_.modes_and_times && !attributes.is_symlink()) count(modes_, chmod(path.c_str(), mode));
   if (options_.xattrs) set_xattrs(path.c_str(), entry, true);
-  const timespec times[2] = {attributes.atime, attributes.mtime};
+  const timespec times[2] = {possible(attributes.atime), possible(attributes.mtime)};
   if (options_.modes_and_times) count(times_, utimensat(AT_FDCWD, path.c_str(), times, 0));
 }
 

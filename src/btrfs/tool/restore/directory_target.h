@@ -6,9 +6,12 @@
 // (owners, attributes of other name spaces) is counted and left.
 #pragma once
 #include <atomic>
+#include <string>
+#include <unordered_set>
 
 #include "btrfs/tool/copy_tree.h"
 #include "btrfs/tool/restore/directory_handles.h"
+#include "core/mutex.h"
 #include "core/per_thread.h"
 
 namespace karst::btrfs {
@@ -32,6 +35,7 @@ class DirectoryTarget final : public CopyTarget {
   Result<void> begin_pieces(Part& part, CopiedEntry& entry) override;
   Result<void> add_piece(Part& part, const CopiedEntry& entry, uint64_t offset, Bytes contents,
                          Failures failures, bool last) override;
+  void failed(const CopiedEntry& entry) override;
   Result<void> take(Part& part) override;
   // Completes the directories that are still open, after everything has been taken.
   Result<void> finish();
@@ -59,6 +63,9 @@ class DirectoryTarget final : public CopyTarget {
   PerThread<DirectoryHandles> handles_;
   std::vector<CopiedEntry> open_directories_;  // taken, and not all of their entries; innermost last
   std::optional<CopiedEntry> large_;           // a file whose pieces are being taken
+  static constexpr LockClass failed_class{"btrfs.directory-target.failed"};
+  Mutex failed_mutex_{failed_class};
+  std::unordered_set<std::string> failed_ GUARDED_BY(failed_mutex_);   // paths of files with several names
   std::atomic<uint64_t> owners_{0}, modes_{0}, times_{0}, xattrs_{0};  // Unset; statistics only
 };
 

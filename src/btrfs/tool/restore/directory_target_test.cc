@@ -118,6 +118,19 @@ TEST_F(DirectoryTargetTest, KeepsWhatExistsUnlessToldToReplaceIt) {
   open({.overwrite = true});
   EXPECT_TRUE(add(file("a"), "theirs"));
   EXPECT_EQ(read(inside("a")), "theirs");
+  EXPECT_TRUE(add(directory("a")));
+  EXPECT_TRUE(add(file("a/b"), "theirs"));
+  EXPECT_FALSE(add(file("a"), "theirs"));
+  EXPECT_EQ(read(inside("a/b")), "theirs");
+}
+
+TEST_F(DirectoryTargetTest, TakesImpossibleNanosecondsForNone) {
+  CopiedEntry odd = file("a");
+  odd.attributes.mtime = {1'000'000'000, UTIME_NOW};
+  ASSERT_TRUE(add(odd));
+  struct stat status;
+  ASSERT_EQ(stat(inside("a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mtim.tv_sec, 1'000'000'000);
 }
 
 TEST_F(DirectoryTargetTest, SetsModesAndTimesOfDirectoriesAfterWhatIsInThem) {
@@ -150,6 +163,55 @@ TEST_F(DirectoryTargetTest, LinksNamesOfOneFile) {
   third.hardlink = "nowhere";
   ASSERT_TRUE(add(third));
   EXPECT_EQ(losses_, std::vector<std::string>{"third"});
+}
+
+TEST_F(DirectoryTargetTest, LinksToNothingThatWasThereBefore) {
+  write(inside("first"), "mine");
+  CopiedEntry first = file("first"), second = file("second");
+  first.attributes.nlink = 2;
+  second.hardlink = "first";
+  ASSERT_FALSE(add(first, "theirs"));
+  target_->failed(first);
+  ASSERT_TRUE(add(second));
+  EXPECT_FALSE(fs::exists(inside("second")));
+  EXPECT_EQ(losses_, std::vector<std::string>{"second"});
+}
+
+// Takes away what root may.
+class AsNobody {
+ public:
+  AsNobody() { changed_ = geteuid() == 0 && seteuid(65534) == 0; }
+  ~AsNobody() {
+    if (changed_) (void)!seteuid(0);
+  }
+
+ private:
+  bool changed_;
+};
+
+TEST_F(DirectoryTargetTest, ComesBackToDirectoriesThatForbidIt) {
+  fs::permissions(directory_.path(), fs::perms::all);
+  AsNobody nobody;
+  const std::string top = directory_.path() + "/nobodys";
+  target_ = std::move(*DirectoryTarget::open(top, {}, lost_));
+  CopiedEntry closed = entry("a", S_IFDIR | 0400), inner = entry("a/b", S_IFDIR | 0500);
+  ASSERT_TRUE(add(closed));
+  ASSERT_TRUE(add(inner));
+  ASSERT_TRUE(add(directory("other")));  // completes both
+  auto late = add(file("a/b/late"), "text");
+  ASSERT_TRUE(late) << late.error().message();
+  ASSERT_TRUE(add(directory("a/new")));
+  ASSERT_TRUE(add(symlink("a/b/link", "late")));
+  ASSERT_TRUE(target_->finish());
+  target_.reset();
+  struct stat status;
+  ASSERT_EQ(stat((top + "/a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0400u);
+  fs::permissions(top + "/a", fs::perms::owner_all);
+  ASSERT_EQ(stat((top + "/a/b").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0500u);
+  EXPECT_EQ(read(top + "/a/b/late"), "text");
+  EXPECT_TRUE(losses_.empty());
 }
 
 TEST_F(DirectoryTargetTest, LeavesHolesForWhatIsNotKnown) {

@@ -55,10 +55,17 @@ void NodeRebuild::add(const TreeBlock& block) {
   for (Lost& node : nodes_) {
     if (block.level() + 1 != node.pointer.level || block.generation() > node.pointer.generation) continue;
     if (first < node.first || first > node.last || !may_share(node.tree, block.owner())) continue;
-    if (!check_block_structure(block, reader_.geometry())) return;
-    auto [at, inserted] = node.children.try_emplace(first, Child{block.bytenr(), block.generation(), last});
-    if (!inserted && at->second.generation < block.generation())
+    if (block.is_leaf() ? !find_invalid_items(block, reader_.geometry())
+                        : !check_block_structure(block, reader_.geometry()))
+      return;
+    auto at = node.children.find(first);
+    if (at == node.children.end()) {
+      if (child_count_ == children_max) continue;
+      ++child_count_;
+      node.children.emplace(first, Child{block.bytenr(), block.generation(), last});
+    } else if (at->second.generation < block.generation()) {
       at->second = {block.bytenr(), block.generation(), last};
+    }
   }
 }
 
@@ -77,6 +84,22 @@ std::map<Key, NodeRebuild::Child> NodeRebuild::choose(
     chosen.emplace(first, child);
   }
   return chosen;
+}
+
+// The last key in the leaves of a child, as far as they can be read.
+Key NodeRebuild::last_key_below(const Lost& node, const Child& child) const {
+  BlockPointer pointer{Logical(child.bytenr), child.generation, node.pointer.level, node.tree, {}};
+  Key last = child.last;
+  while (--pointer.level > 0) {
+    auto block = reader_.read(pointer);
+    if (!block || (*block)->nritems() == 0) return last;
+    const KeyPtr& below = (*block)->key_ptr((*block)->nritems() - 1);
+    pointer.address = Logical(below.blockptr.value());
+    pointer.generation = below.generation;
+    last = below.key.key();
+  }
+  auto leaf = reader_.read(pointer);
+  return leaf && (*leaf)->nritems() > 0 ? (*leaf)->key((*leaf)->nritems() - 1) : last;
 }
 
 Damage::Substitute NodeRebuild::build(const Lost& node, const std::map<Key, Child>& children) const {
@@ -98,14 +121,9 @@ Damage::Substitute NodeRebuild::build(const Lost& node, const std::map<Key, Chil
     std::memcpy(made.node.data() + at, &pointer, sizeof pointer);
     at += sizeof pointer;
     if (first > known) made.gaps.emplace_back(known, first.predecessor());
-    // Where a child that is a node itself ends is not known: it is taken to reach up to the next one.
-    auto next = children.upper_bound(first);
-    if (node.pointer.level == 1)
-      known = child.last.successor();
-    else
-      known = next == children.end() ? Key::max() : next->first;
+    known = last_key_below(node, child).successor();
   }
-  if (known <= node.last && node.pointer.level == 1) made.gaps.emplace_back(known, node.last);
+  if (known <= node.last) made.gaps.emplace_back(known, node.last);
   return made;
 }
 

@@ -4,11 +4,11 @@
 // each lost node a scan collects the blocks of the level below whose keys lie in the node's range, that
 // belong to the tree (or to one it may share blocks with) and are not newer than the node. Newer ones win
 // over those they overlap, and what the extent tree does not have as allocated is not taken: it was freed.
-// Between leaves that do not follow each other closely another may be lost with the node; those gaps are
-// noted when the node is used (tree/damage.h).
+// Between children whose leaves do not follow each other closely another may be lost with the node; those
+// gaps are noted when the node is used (tree/damage.h).
 //
-// Not thread-safe. Memory: one entry for each first key found below a lost node; lost nodes past `nodes_max`
-// stay lost.
+// Not thread-safe. Memory: at most `nodes_max` lost nodes, others stay lost; and `children_max` first keys
+// found below them, others leave gaps.
 #pragma once
 #include <functional>
 #include <map>
@@ -22,7 +22,7 @@ namespace karst::btrfs {
 
 class NodeRebuild {
  public:
-  static constexpr size_t nodes_max = 4096;
+  static constexpr size_t nodes_max = 4096, children_max = 1 << 19;
 
   // `listed`: all subvolumes that exist.
   NodeRebuild(BlockReader& reader, const std::map<uint64_t, Root>& listed)
@@ -55,11 +55,13 @@ class NodeRebuild {
   bool may_share(uint64_t tree, uint64_t owner) const;
   static std::map<Key, Child> choose(const Lost& node,
                                      const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated);
+  Key last_key_below(const Lost& node, const Child& child) const;
   Damage::Substitute build(const Lost& node, const std::map<Key, Child>& children) const;
 
   BlockReader& reader_;
   const std::map<uint64_t, Root>& listed_;
   std::vector<Lost> nodes_;
+  size_t child_count_ = 0;                       // of all of them
   std::unordered_set<uint64_t> visited_, made_;  // addresses
 };
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "btrfs/tool/restore/chunk_recovery.h"
 #include "btrfs/tool/restore/node_rebuild.h"
 #include "btrfs/txn/log_replay.h"
 
@@ -45,16 +44,16 @@ std::vector<int> backups_by_age(const Superblock& super) {
 }
 
 BlockTolerance tolerance_of(const DamagedOpenOptions& options) {
-  return {.generation = true, .checksum = options.ignore_checksums};
+  return {.generation = true, .checksum = options.ignore_checksums, .items = true};
 }
 
 bool is_needed_tree(uint64_t tree) { return is_fs_tree(tree) || tree == id::csum_tree; }
 
 }  // namespace
 
-Result<std::unique_ptr<Volume>> open_damaged_volume(std::vector<std::unique_ptr<block::Device>> devices,
-                                                    const DamagedOpenOptions& options, cache::Cache& cache,
-                                                    Damage& damage, const Logger& log) {
+Result<DamagedVolume> open_damaged_volume(std::vector<std::unique_ptr<block::Device>> devices,
+                                          const DamagedOpenOptions& options, cache::Cache& cache,
+                                          Damage& damage, const Logger& log) {
   VolumeOptions volume_options = options.volume;
   volume_options.skip_bad_devices = true;
   volume_options.any_super_checksum = options.ignore_checksums;
@@ -62,13 +61,13 @@ Result<std::unique_ptr<Volume>> open_damaged_volume(std::vector<std::unique_ptr<
   const Superblock& super = volume->super();
   const BlockTolerance tolerance = tolerance_of(options);
   load_chunk_tree(*volume, cache, super_chunk_root(super), tolerance, damage);
-  if (!damage.any(id::chunk_tree)) return volume;
+  if (!damage.any(id::chunk_tree)) return DamagedVolume{std::move(volume), {}};
   Damage backups_damage;
   for (int slot : backups_by_age(super))
     load_chunk_tree(*volume, cache, backup_chunk_root(super.super_roots[slot]), tolerance, backups_damage);
   options.progress.begin_phase("looking for chunks");
-  TRY(scan_for_chunks(*volume, {options.cancel, options.progress}));
-  return volume;
+  auto unordered = TRY(scan_for_chunks(*volume, {options.cancel, options.progress}));
+  return DamagedVolume{std::move(volume), std::move(unordered)};
 }
 
 // The steps between a volume and a file system.
@@ -79,10 +78,12 @@ class DamagedOpener {
 
   Result<std::unique_ptr<DamagedImage>> open(std::vector<std::unique_ptr<block::Device>> devices) {
     std::unique_ptr<DamagedImage> image(new DamagedImage);
-    volume_ = TRY(open_damaged_volume(std::move(devices), options_, cache_, image->damage_, log_));
+    auto opened = TRY(open_damaged_volume(std::move(devices), options_, cache_, image->damage_, log_));
+    volume_ = std::move(opened.volume);
     reader_.emplace(*volume_, cache_, tolerance_of(options_));
     TRY(choose_root_tree());
     TRY(find_lost_roots(image->damage_));
+    order_stripes(opened.unordered);
     reader_.reset();
 
     FilesystemParts parts;
@@ -99,6 +100,7 @@ class DamagedOpener {
     image->recovered_ = std::move(recovered_);
     auto replayed = options_.replay_log ? replay_log(*image->fs_) : Result<void>();
     if (!replayed) log_.warning("the log left by a crash cannot be used", {}, &replayed.error());
+    image->log_is_unused_ = !replayed;
     return image;
   }
 
@@ -241,6 +243,22 @@ class DamagedOpener {
         if (is_needed_tree(tree) && !listed.contains(tree)) lost.insert(tree);
     for (uint64_t tree : lost) stand_in(tree, listed[tree]);
     return {};
+  }
+
+  void order_stripes(const std::vector<UnorderedChunk>& unordered) {
+    if (unordered.empty()) return;
+    Damage scratch;
+    Root root;
+    auto recovered = recovered_.find(id::csum_tree);
+    if (recovered != recovered_.end()) {
+      root = recovered->second;
+    } else {
+      Cursor roots(Tree{&*reader_, id::root_tree, root_, nullptr, &scratch});
+      auto found = roots.find({id::csum_tree, ItemType::root_item, 0});
+      if (found && *found) root = root_from_item(roots.key(), roots.data());
+    }
+    Cursor checksums(Tree{&*reader_, id::csum_tree, pointer_of(id::csum_tree, root), nullptr, &scratch});
+    add_by_checksums(*volume_, unordered, checksums);
   }
 
   static BlockPointer pointer_of(uint64_t tree, const Root& root) {

@@ -4,8 +4,9 @@
 // from the chunk tree, where that has holes also from the backups' chunk trees, and from chunk tree leaves
 // found in the system chunks or anywhere on the devices; the root tree's root as asked for, or from the
 // superblock, else from its backups, else from a scan of the metadata; then roots of subvolumes and of the
-// checksum tree that the root tree lost or that cannot be read, from the same scan. All trees are tolerant
-// (tree/damage.h) and take blocks of another generation than expected where there is no better one.
+// checksum tree that the root tree lost or that cannot be read, from the same scan; then, by the checksums,
+// the order of stripes of data chunks whose items are lost. All trees are tolerant (tree/damage.h) and take
+// blocks of another generation than expected where there is no better one.
 #pragma once
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "btrfs/file/data.h"
+#include "btrfs/tool/restore/chunk_recovery.h"
 #include "btrfs/tool/restore/root_candidates.h"
 #include "btrfs/tree/filesystem.h"
 
@@ -47,6 +49,8 @@ class DamagedImage {
   const std::string& root_source() const { return root_source_; }
   // Roots that stand in for lost ones; their contents may be those of an older generation.
   const std::map<uint64_t, Root>& recovered_roots() const { return recovered_; }
+  // There is a log left by a crash and it could not be used.
+  bool log_is_unused() const { return log_is_unused_; }
 
  private:
   friend class DamagedOpener;
@@ -57,11 +61,16 @@ class DamagedImage {
   BlockPointer root_;
   std::string root_source_;
   std::map<uint64_t, Root> recovered_;
+  bool log_is_unused_ = false;
 };
 
 // The superblock and the chunk map alone, as good as they can be had; for those who look for roots.
-Result<std::unique_ptr<Volume>> open_damaged_volume(std::vector<std::unique_ptr<block::Device>> devices,
-                                                    const DamagedOpenOptions& options, cache::Cache& cache,
-                                                    Damage& damage, const Logger& log);
+struct DamagedVolume {
+  std::unique_ptr<Volume> volume;
+  std::vector<UnorderedChunk> unordered;  // chunks of data that are not in the map yet
+};
+Result<DamagedVolume> open_damaged_volume(std::vector<std::unique_ptr<block::Device>> devices,
+                                          const DamagedOpenOptions& options, cache::Cache& cache,
+                                          Damage& damage, const Logger& log);
 
 }  // namespace karst::btrfs

@@ -1,13 +1,16 @@
 #include "btrfs/tool/restore/orphans.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "btrfs/file/lost_inode.h"
 #include "btrfs/file/names.h"
 
 namespace karst::btrfs {
 namespace {
 
-// Deeper than any path that a file system lets one make; ends chains that loop.
-constexpr int depth_max = 4096;
+// Deeper than any path that a file system lets one make.
+constexpr size_t depth_max = 4096;
 
 std::string joined(std::string path, std::string_view name) {
   if (!path.empty() && !name.empty()) path += '/';
@@ -21,10 +24,18 @@ std::string place_for_nameless(InodeId id) {
 
 }  // namespace
 
-std::string Places::of_directory(Cursor& cursor, InodeId id) const {
-  std::string below;
-  for (int depth = 0; depth < depth_max; ++depth) {
-    if (const std::string* known = find(id)) return joined(*known, below);
+const std::string& Places::of_directory(Cursor& cursor, InodeId id) {
+  if (!last_ || last_->first != id) last_.emplace(id, find_directory(cursor, id));
+  return last_->second;
+}
+
+std::string Places::find_directory(Cursor& cursor, InodeId id) const {
+  std::vector<std::pair<uint64_t, std::string>> way;  // inodes with their names, innermost first
+  const std::string* known = nullptr;
+  uint64_t noted = 0;  // comes again if the way is a loop (Brent)
+  bool loop = false;
+  while (!(known = find(id)) && way.size() < depth_max && !(loop = id.inode == noted)) {
+    if (std::has_single_bit(way.size())) noted = id.inode;
     std::optional<uint64_t> parent;
     std::string name;
     auto named = for_each_link(cursor, id.inode, [&](const Link& link) -> Result<void> {
@@ -34,10 +45,22 @@ std::string Places::of_directory(Cursor& cursor, InodeId id) const {
       return {};
     });
     if (!named || !parent) break;
-    below = below.empty() ? name : name + '/' + below;
+    way.emplace_back(id.inode, std::move(name));
     id.inode = *parent;
   }
-  return joined(place_for_nameless(id), below);
+  if (loop) {
+    const auto start =
+        std::find_if(way.begin(), way.end(), [&](const auto& step) { return step.first == noted; });
+    const auto lowest = std::min_element(start, way.end());
+    id.inode = lowest->first;
+    // Up to the loop's lowest where the way meets it first.
+    const auto first =
+        std::find_if(way.begin(), way.end(), [&](const auto& step) { return step.first == id.inode; });
+    way.erase(first, way.end());
+  }
+  std::string path = known ? *known : place_for_nameless(id);
+  for (auto step = way.rbegin(); step != way.rend(); ++step) path = joined(std::move(path), step->second);
+  return path;
 }
 
 OrphanScan::OrphanScan(const Tree& tree, Places& places, LossListener lost)

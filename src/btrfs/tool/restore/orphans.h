@@ -9,6 +9,7 @@
 // not remembered; remembered are only those whose links are lost. Not thread-safe.
 #pragma once
 #include <deque>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,15 +25,22 @@ inline constexpr const char* lost_and_found = "karst-lost+found";
 // those without links.
 class Places {
  public:
-  void set(InodeId id, std::string path) { paths_[id] = std::move(path); }
+  void set(InodeId id, std::string path) {
+    paths_[id] = std::move(path);
+    last_.reset();
+  }
   const std::string* find(InodeId id) const {
     auto found = paths_.find(id);
     return found == paths_.end() ? nullptr : &found->second;
   }
-  // The path of a directory by the links of it and of those above.
-  std::string of_directory(Cursor& cursor, InodeId id) const;
+  // The path of a directory by the links of it and of those above; of directories that contain each other,
+  // from the one with the lowest number on, which has no place but its own.
+  const std::string& of_directory(Cursor& cursor, InodeId id);
 
  private:
+  std::string find_directory(Cursor& cursor, InodeId id) const;
+  std::optional<std::pair<InodeId, std::string>>
+      last_;  // of_directory(): inodes that were made together have one
   std::unordered_map<InodeId, std::string> paths_;
 };
 

@@ -159,9 +159,8 @@ void SalvageWalk::tell_lost_names(InodeId directory, std::string path) {
 // lost were told when they were given.
 void SalvageWalk::tell_lost_names(const Tree& tree) {
   std::set<uint64_t> directories;
-  for (const LostBlock& block : fs_.damage()->blocks()) {
-    if (block.tree != tree.id) continue;
-    for (uint64_t inode : {block.first.objectid, block.last.objectid})
+  for (const auto& [first, last] : fs_.damage()->ranges(tree.id)) {
+    for (uint64_t inode : {first.objectid, last.objectid})
       if (fs_.damage()->touches(tree.id, {inode, ItemType::dir_index, 0},
                                 {inode, ItemType::dir_index, ~0ull}))
         directories.insert(inode);

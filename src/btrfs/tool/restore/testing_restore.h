@@ -1,6 +1,7 @@
 // Restoring from spoiled images in tests: what came over, in the form of the kernel's manifest, and what was
 // told to be lost.
 #pragma once
+#include <atomic>
 #include <map>
 #include <set>
 #include <string>
@@ -84,6 +85,81 @@ class RecordingTarget final : public CopyTarget {
   std::map<std::string, std::vector<std::byte>> large_ GUARDED_BY(mutex_);
 };
 
+// Takes everything, up to so many bytes, and keeps nothing.
+class NullTarget final : public CopyTarget {
+ public:
+  explicit NullTarget(uint64_t bytes_max) : left_(static_cast<int64_t>(bytes_max)) {}
+  std::unique_ptr<Part> new_part() override { return std::make_unique<Part>(); }
+  Result<void> add(Part&, CopiedEntry&, Bytes contents, Failures) override { return take_in(contents); }
+  Result<void> begin_pieces(Part&, CopiedEntry&) override { return {}; }
+  Result<void> add_piece(Part&, const CopiedEntry&, uint64_t, Bytes contents, Failures, bool) override {
+    return take_in(contents);
+  }
+  Result<void> take(Part&) override { return {}; }
+
+ private:
+  Result<void> take_in(Bytes contents) {
+    if (left_.fetch_sub(static_cast<int64_t>(contents.size())) < 0)
+      return Error(karst::err::no_space, "that is enough");
+    return {};
+  }
+  std::atomic<int64_t> left_;
+};
+
+// Restores all that can be had of spoiled devices into nothing, and looks for roots; that it ends is what is
+// tested.
+class Salvager {
+ public:
+  explicit Salvager(uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  struct Outcome {
+    bool opened = false;
+    uint64_t entries = 0, losses = 0;
+  };
+  // `devices` is called for each opening.
+  Outcome run(FunctionRef<Devices()> devices, const DamagedOpenOptions& open) {
+    Outcome outcome;
+    look_for_roots(devices(), open);
+    auto image = DamagedImage::open(devices(), open, cache_, Logger(log_));
+    if (!image) return outcome;
+    outcome.opened = true;
+    RestoreOptions options;
+    options.subvolume = open.subvolume;
+    options.snapshots = true;
+    options.copy.memory = 4 << 20;
+    options.copy.give_unverified = open.ignore_checksums;
+    NullTarget target(bytes_max_);
+    auto report = restore(**image, options, &target, *pool_, [&](const CopyLoss& loss) {
+      if (loss.error.message().empty()) std::abort();
+      ++outcome.losses;
+    });
+    if (report) outcome.entries = report->copied.entries;
+    for (const LostBlock& block : (*image)->damage().blocks())
+      if (block.first > block.last || block.reason.empty()) std::abort();
+    return outcome;
+  }
+
+  const cache::Cache& cache() const { return cache_; }
+
+ private:
+  void look_for_roots(Devices devices, const DamagedOpenOptions& open) {
+    Damage damage;
+    auto opened = open_damaged_volume(std::move(devices), open, cache_, damage, Logger(log_));
+    if (!opened) return;
+    RootCandidates candidates;
+    (void)scan_chunks(*opened->volume, block_group::metadata | block_group::system, {},
+                      [&](const TreeBlock& block) -> Result<void> {
+                        candidates.add(block);
+                        return {};
+                      });
+  }
+
+  const uint64_t bytes_max_;
+  FormattingSink log_;
+  std::unique_ptr<WorkerPool> pool_ = *WorkerPool::create({.name = "salvage", .threads = 2});
+  cache::Cache cache_{{.limit = 16 << 20}};
+};
+
 struct Restored {
   Manifest entries;
   std::map<InodeId, std::string> paths;  // the last name of each inode in the copy, escaped, with a slash
@@ -96,6 +172,8 @@ struct Restored {
   std::vector<Loss> losses;
   std::vector<LostBlock> blocks;
   std::string root_source;
+  uint64_t tolerated = 0;  // blocks that were not as they should be
+  bool log_is_unused = false;
 
   bool tells(CopyLoss::Kind kind, const std::string& path) const {
     for (const Loss& loss : losses)
@@ -129,6 +207,8 @@ inline Result<Restored> restore_all(Devices devices, DamagedOpenOptions open = {
   }));
   restored.entries = target.manifest();
   restored.blocks = image->damage().blocks();
+  restored.tolerated = image->fs().blocks_tolerated();
+  restored.log_is_unused = image->log_is_unused();
   return restored;
 }
 
