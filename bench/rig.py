@@ -72,3 +72,26 @@ def make_image(path, size, options, fill):
     run(["mkfs.btrfs", "-q", "-f", path], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     with Mount(path, "rw,noatime" + options) as directory:
         fill(directory)
+
+
+def fill_with_small_files(top, count):
+    """A fifth of the files in one directory, the rest in directories of 100; of those one in ten is a hard link."""
+    large = os.path.join(top, "large-directory")
+    os.mkdir(large)
+    for number in range(count // 5):
+        with open(f"{large}/file-with-a-longer-name-{number:08d}.dat", "wb") as file:
+            file.write(b"x" * (number % 4 * 50))
+    for group in range(count * 4 // 5 // 100):
+        directory = f"{top}/{group % 40}/{group}"
+        os.makedirs(directory)
+        for number in range(100):
+            path = f"{directory}/some-name-{number:03d}.txt"
+            if number % 10 == 9:
+                os.link(f"{directory}/some-name-{number - 1:03d}.txt", path)
+                continue
+            with open(path, "wb") as file:
+                if number % 5 == 0:
+                    file.write(b"%08d" % group * (number * 37 % 900))
+                if number == 0:
+                    os.setxattr(file.fileno(), "user.note", b"some words")
+    run(["btrfs", "subvolume", "snapshot", top, top + "/snapshot"], stdout=subprocess.DEVNULL)
