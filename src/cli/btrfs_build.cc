@@ -1,7 +1,4 @@
 // karst btrfs build: an image made of directories, archives and plans.
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
@@ -10,8 +7,10 @@
 #include "btrfs/tool/build/builder.h"
 #include "btrfs/tool/build/paths.h"
 #include "btrfs/tool/build/source.h"
+#include "cli/image_arguments.h"
 #include "cli/interrupt.h"
 #include "cli/make_arguments.h"
+#include "cli/make_targets.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 
@@ -76,63 +75,6 @@ Result<std::optional<int64_t>> epoch_of(const BuildArguments& arguments) {
   return std::optional(seconds);
 }
 
-// The image's files. Those that this run made are gone again if it fails.
-class Targets {
- public:
-  explicit Targets(const Session& session) : session_(session) {}
-  ~Targets() {
-    if (kept_) return;
-    for (const auto& [path, made] : files_) {
-      if (made)
-        unlink(path.c_str());
-      else if (overwritten_)
-        session_.log().error("not a file system any more: the build did not end", {{"device", path}});
-    }
-  }
-  Result<btrfs::MakeDevice> open(const BuildArguments& arguments, const std::string& path,
-                                 std::optional<uint64_t> size) {
-    struct stat st;
-    const bool exists = stat(path.c_str(), &st) == 0;
-    // A file is made larger than any image, and cut to what is used in the end.
-    const bool grows = !size && (!exists || S_ISREG(st.st_mode));
-    auto device = arguments.make.open(path, grows ? std::optional(largest) : size);
-    // Not every file system has files of that size.
-    for (uint64_t bytes = largest / 2; grows && !device && device.error().is(err::limit) && bytes >= 1 << 30;
-         bytes /= 2)
-      device = arguments.make.open(path, bytes);
-    if (!device) return std::move(device).error();
-    files_.emplace_back(path, !exists);
-    btrfs::MakeDevice made{*std::move(device), {}};
-    if (size) made.limit = *size;
-    if (grows) made.spare = arguments.shrink ? 0 : uint64_t{256} << 20;
-    return made;
-  }
-  // What was there is gone from now on.
-  void overwritten() { overwritten_ = true; }
-  // The image, so that no source takes it for one of its files.
-  std::optional<std::pair<dev_t, ino_t>> file() const {
-    struct stat st;
-    if (stat(files_.front().first.c_str(), &st) != 0) return {};
-    return std::pair{st.st_dev, st.st_ino};
-  }
-  Result<void> keep(const btrfs::MakeReport& report) {
-    for (size_t i = 0; i < files_.size(); ++i) {
-      struct stat st;
-      if (stat(files_[i].first.c_str(), &st) == 0 && S_ISREG(st.st_mode) &&
-          truncate(files_[i].first.c_str(), static_cast<off_t>(report.devices[i].size)) != 0)
-        return Error::from_errno(errno, fmt::format("setting the size of {}", files_[i].first));
-    }
-    kept_ = true;
-    return {};
-  }
-
- private:
-  static constexpr uint64_t largest = uint64_t{8} << 40;
-  const Session& session_;
-  std::vector<std::pair<std::string, bool>> files_;  // and whether we made it
-  bool overwritten_ = false, kept_ = false;
-};
-
 std::vector<SourceSpec> source_specs(const BuildArguments& arguments) {
   std::vector<SourceSpec> specs;
   for (const std::string& source : arguments.sources) {
@@ -158,7 +100,7 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   options.temporary_directory = !arguments.temporary.empty() ? arguments.temporary
                                 : getenv("TMPDIR")           ? getenv("TMPDIR")
                                                              : "/var/tmp";
-  const uint64_t memory = std::max<uint64_t>(TRY(block::parse_size(arguments.memory)), 32 << 20);
+  const uint64_t memory = TRY(block::parse_size(arguments.memory));
   options.memory = memory / 4;
   if (arguments.shrink) {
     options.system_least = 2 << 20;
@@ -175,6 +117,7 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
       std::min<uint64_t>(TRY(block::parse_size(arguments.inline_max)), options.sectorsize - 1));
   build.load.digests = arguments.dedupe;
   build.memory = memory / 4;
+  build.temporary_directory = options.temporary_directory;
   SkipSourceErrors skip(session.log());
   StopOnSourceError stop;
   SourceErrorPolicy& errors = arguments.ignore_errors ? static_cast<SourceErrorPolicy&>(skip) : stop;
@@ -184,19 +127,17 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   build.cancel = cancel;
   build.progress = progress;
 
-  Targets targets(session);
+  MakeTargets targets(session.log(), arguments.make.force);
   std::vector<std::string> paths{arguments.output};
   paths.insert(paths.end(), arguments.more_devices.begin(), arguments.more_devices.end());
-  TRY(arguments.make.check(paths));
-  std::vector<btrfs::MakeDevice> devices;
-  for (const std::string& path : paths) devices.push_back(TRY(targets.open(arguments, path, size)));
+  TRY(targets.open(paths, size, MakeTargets::Growth{arguments.shrink ? 0 : uint64_t{256} << 20}));
   SourceOptions source_options;
   source_options.look_up_names = arguments.names;
   source_options.errors = &errors;
   source_options.cancel = cancel;
   source_options.progress = progress;
   source_options.log = session.log();
-  source_options.exclude = targets.file();
+  source_options.exclude = targets.identities();
   SourceSet sources = TRY(SourceSet::open(source_specs(arguments), source_options));
   Declarations declarations = sources.declarations();
   for (const std::string& subvolume : arguments.subvolumes) {
@@ -212,12 +153,14 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   inventory_options.temporary_directory = options.temporary_directory;
   inventory_options.default_time = {options.time, 0};
   if (arguments.reproducible) inventory_options.epoch = epoch;
+  inventory_options.errors = &errors;
   inventory_options.log = session.log();
   Inventory inventory = TRY(Inventory::create(std::move(inventory_options), std::move(declarations)));
 
   const std::string temporary_directory = options.temporary_directory;
+  auto writer = TRY(btrfs::ImageWriter::create(targets.take(), std::move(options)));
   targets.overwritten();
-  auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
+  TRY(writer->begin());
   build.load.generation = writer->generation();
 
   auto pool = TRY(WorkerPool::create({.name = "build", .threads = arguments.threads}));
@@ -288,7 +231,8 @@ void add_btrfs_build(CLI::App& btrfs, Session& session) {
   verb.add_option("--compress", arguments->compress, "zstd[:1-15], zlib[:1-9] or lzo")->type_name("TYPE");
   verb.add_flag("--dedupe", arguments->dedupe, "Store equal content once");
   verb.add_option("--size", arguments->size, "Size of each device (default: what it takes, and 256 MiB free)")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->check(size_at_least(1));
   verb.add_flag("--shrink", arguments->shrink, "The smallest image that holds it");
   verb.add_option("--profile", arguments->profile, "Profile of data and metadata")->type_name("PROFILE");
   arguments->make.declare(verb);
@@ -306,11 +250,10 @@ void add_btrfs_build(CLI::App& btrfs, Session& session) {
   verb.add_option("--oci-ref", arguments->oci_reference, "Which image of an OCI layout")->type_name("NAME");
   verb.add_option("--max-inline", arguments->inline_max, "Files of up to so many bytes lie in their tree")
       ->type_name("SIZE")
+      ->check(size_at_least(0))
       ->capture_default_str();
-  verb.add_option("--threads", arguments->threads, "Threads that read (default: one per processor)");
-  verb.add_option("--memory", arguments->memory, "What the build may keep in memory")
-      ->type_name("SIZE")
-      ->capture_default_str();
+  add_threads(verb, arguments->threads, "Threads that read");
+  add_memory(verb, arguments->memory, 32 << 20, "What the build may keep in memory");
   verb.add_option("--tmpdir", arguments->temporary,
                   "For what does not fit there (default: $TMPDIR, /var/tmp)")
       ->type_name("DIR");

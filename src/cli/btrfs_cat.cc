@@ -54,9 +54,7 @@ void add_btrfs_cat(CLI::App& btrfs, Session& session) {
   auto arguments = std::make_shared<CatArguments>();
   arguments->image.declare(verb);
   verb.add_option("PATH", arguments->paths, "Files in the image; symbolic links are followed")->required();
-  verb.add_option("--threads", arguments->threads, "Threads that read ahead (default: one per processor)")
-      ->type_name("N")
-      ->check(CLI::Range(1, threads_max));
+  add_threads(verb, arguments->threads, "Threads that read ahead");
   session.verb(verb, [&session, arguments] { return run_cat(session, *arguments); });
 }
 

@@ -66,13 +66,8 @@ void add_btrfs_export(CLI::App& btrfs, Session& session) {
   verb.add_option("-o,--output", arguments->output, "The archive; - is standard output")
       ->type_name("FILE")
       ->required();
-  verb.add_option("--threads", arguments->threads, "Threads that read (default: one per processor)")
-      ->type_name("N")
-      ->check(CLI::Range(1, threads_max));
-  verb.add_option("--memory", arguments->memory, "File contents in flight")
-      ->type_name("SIZE")
-      ->check(size_at_least(1 << 20))
-      ->capture_default_str();
+  add_threads(verb, arguments->threads, "Threads that read");
+  add_memory(verb, arguments->memory, 1 << 20, "File contents in flight");
   verb.add_flag("--one-subvolume", arguments->one_subvolume, "Do not go into other subvolumes");
   verb.add_flag("--force", arguments->force, "Overwrite the archive if it exists");
   session.offer_json(verb);

@@ -2,7 +2,9 @@
 #include <ctime>
 
 #include "block/open.h"
+#include "cli/image_arguments.h"
 #include "cli/make_arguments.h"
+#include "cli/make_targets.h"
 #include "cli/output.h"
 
 namespace karst::cli {
@@ -31,16 +33,14 @@ Result<int> run_mkfs(const Session& session, const MkfsArguments& arguments) {
   options.time = time(nullptr);
   std::optional<uint64_t> size;
   if (!arguments.make.byte_count.empty()) size = TRY(block::parse_size(arguments.make.byte_count));
-  TRY(arguments.make.check(arguments.devices));
-  std::vector<btrfs::MakeDevice> devices;
-  for (const std::string& path : arguments.devices) {
-    btrfs::MakeDevice made{TRY(arguments.make.open(path, size)), {}};
-    if (size) made.limit = *size;
-    devices.push_back(std::move(made));
-  }
-  auto writer = TRY(btrfs::ImageWriter::create(std::move(devices), std::move(options)));
+  MakeTargets targets(session.log(), arguments.make.force);
+  TRY(targets.open(arguments.devices, size, std::nullopt));
+  auto writer = TRY(btrfs::ImageWriter::create(targets.take(), std::move(options)));
+  targets.overwritten();
+  TRY(writer->begin());
   TRY(writer->add_empty_top_level());
   btrfs::MakeReport report = TRY(writer->finish());
+  TRY(targets.keep(report));
   if (session.json())
     fmt::print("{}\n", made_json(report, *writer, arguments.devices).dump(2));
   else if (!arguments.quiet)
@@ -57,7 +57,8 @@ void add_btrfs_mkfs(CLI::App& btrfs, Session& session) {
   verb.add_option("DEVICE", arguments->devices, "Images or block devices, together one file system");
   verb.add_option("-b,--byte-count", arguments->make.byte_count,
                   "Bytes of each device to use; a file is made or cut to that size")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->check(size_at_least(1));
   verb.add_flag("-q,--quiet", arguments->quiet, "Print nothing if all is well");
   session.offer_json(verb);
   session.verb(verb, [&session, arguments] { return run_mkfs(session, *arguments); });

@@ -5,6 +5,7 @@
 #include "btrfs/tool/restore/restore.h"
 #include "btrfs/tool/tar_target.h"
 #include "cli/damaged_arguments.h"
+#include "cli/image_arguments.h"
 #include "cli/interrupt.h"
 #include "cli/loss_report.h"
 #include "cli/output_file.h"
@@ -272,11 +273,8 @@ void add_btrfs_restore(CLI::App& btrfs, Session& session) {
   verb.add_flag("-i,--ignore-errors,-m,--metadata,-S,--symlink,-x,--xattr", arguments->compatible,
                 "Taken for those who know btrfs restore: always done");
   verb.add_flag("--norecovery", arguments->norecovery, "Leave out what a log left by a crash holds");
-  verb.add_option("--threads", arguments->threads,
-                  "Threads that read and write (default: one per processor)");
-  verb.add_option("--memory", arguments->memory, "File contents in flight")
-      ->type_name("SIZE")
-      ->capture_default_str();
+  add_threads(verb, arguments->threads, "Threads that read and write");
+  add_memory(verb, arguments->memory, 1 << 20, "File contents in flight");
   verb.add_option("--report", arguments->report_file, "Write what --json prints to this file")
       ->type_name("FILE");
   session.offer_json(verb);

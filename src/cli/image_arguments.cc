@@ -13,6 +13,19 @@ CLI::Validator size_at_least(uint64_t least) {
   return CLI::Validator(check, "");
 }
 
+void add_threads(CLI::App& verb, unsigned& threads, const std::string& what) {
+  verb.add_option("--threads", threads, what + " (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
+}
+
+void add_memory(CLI::App& verb, std::string& memory, uint64_t least, const std::string& what) {
+  verb.add_option("--memory", memory, what)
+      ->type_name("SIZE")
+      ->check(size_at_least(least))
+      ->capture_default_str();
+}
+
 void ImageArguments::declare(CLI::App& verb) {
   verb.add_option("IMAGE", image, "Image file or block device with the file system")->required();
   verb.add_option("--device", more_devices, "A further device of the same file system (repeatable)")

@@ -17,9 +17,12 @@ struct OpenedImage {
   const btrfs::Filesystem& fs() const { return image->fs(); }
 };
 
-constexpr int threads_max = 256;
 // For options that take a size: what is none, or below `least`, is wrong usage.
 CLI::Validator size_at_least(uint64_t least);
+// --threads, up to 256; left at 0 it means one per processor.
+void add_threads(CLI::App& verb, unsigned& threads, const std::string& what);
+// --memory, with what `memory` is as its default.
+void add_memory(CLI::App& verb, std::string& memory, uint64_t least, const std::string& what);
 
 struct ImageArguments {
   std::string image;

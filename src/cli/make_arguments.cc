@@ -1,8 +1,5 @@
 #include "cli/make_arguments.h"
 
-#include <sys/stat.h>
-
-#include "block/known_content.h"
 #include "block/open.h"
 #include "btrfs/format/flag_names.h"
 #include "cli/output.h"
@@ -61,30 +58,6 @@ Result<btrfs::MakeOptions> MakeArguments::options() const {
                      : options.mixed() ? options.sectorsize
                                        : std::max<uint32_t>(16384, options.sectorsize);
   return options;
-}
-
-Result<void> MakeArguments::check(const std::vector<std::string>& paths) const {
-  for (const std::string& path : paths) {
-    struct stat st;
-    if (stat(path.c_str(), &st) != 0) continue;
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-      return Error(err::invalid, "neither a regular file nor a block device").at("path", path);
-    if (force) continue;
-    if (auto known = TRY(block::known_content(path)))
-      return Error::make(err::exists, "{} holds {}; use --force to overwrite it", path, *known);
-  }
-  return {};
-}
-
-Result<std::unique_ptr<block::Device>> MakeArguments::open(const std::string& path,
-                                                           std::optional<uint64_t> wanted) const {
-  struct stat st;
-  const bool exists = stat(path.c_str(), &st) == 0;
-  if (!exists && !wanted)
-    return Error(err::not_found, "no such file; give its size to make it").at("path", path);
-  if (!exists || (wanted && S_ISREG(st.st_mode)))
-    return block::FileDevice::create(path, *wanted, {.exclusive = true});
-  return block::FileDevice::open(path, block::OpenMode::read_write, {.exclusive = true});
 }
 
 namespace {

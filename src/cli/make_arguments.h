@@ -1,4 +1,4 @@
-// The arguments of the verbs that make file systems, and the devices they are made on.
+// The arguments of the verbs that make file systems.
 #pragma once
 #include <CLI/App.hpp>
 
@@ -21,11 +21,6 @@ struct MakeArguments {
   void declare(CLI::App& verb);
   // Everything but what depends on the devices. err::invalid names the option.
   Result<btrfs::MakeOptions> options() const;
-  // Sees that nothing known is overwritten (err::exists); before any of the devices is opened.
-  Result<void> check(const std::vector<std::string>& paths) const;
-  // Opens one device for writing; err::busy if somebody uses it. A file that is not there is made with
-  // `size`; one that is there gets that size if it is given.
-  Result<std::unique_ptr<block::Device>> open(const std::string& path, std::optional<uint64_t> size) const;
 };
 
 // What was made, in mkfs.btrfs's words.

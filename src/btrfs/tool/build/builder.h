@@ -12,6 +12,7 @@ namespace karst::btrfs::build {
 struct BuildOptions {
   FileLoader::Options load;
   uint64_t memory = 24 << 20;  // of batches in flight
+  std::string temporary_directory = "/var/tmp";
   CancelToken cancel;
   ProgressRef progress;
 };

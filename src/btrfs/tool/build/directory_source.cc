@@ -54,10 +54,6 @@ class Entries {
   Result<void> refuse(Error error) {
     return scan_.options.errors ? scan_.options.errors->failed(std::move(error)) : std::move(error);
   }
-  bool excluded(const struct statx& status) const {
-    return scan_.options.exclude && scan_.options.exclude->first == device_of(status) &&
-           scan_.options.exclude->second == status.stx_ino;
-  }
 
   const DirectoryScan& scan_;
   const uint64_t root_device_;
@@ -70,7 +66,7 @@ Result<void> Entries::add(int directory, const char* name, std::string_view path
   enter = false;
   struct statx status;
   if (int why = scan_status(directory, name, status)) return failed(why, "reading its attributes", path);
-  if (excluded(status)) return {};
+  if (scan_.options.excludes(device_of(status), status.stx_ino)) return {};
   const uint32_t type = status.stx_mode & mode::type_mask;
   if (file_type_of(status.stx_mode) == FileType::unknown)
     return refuse(

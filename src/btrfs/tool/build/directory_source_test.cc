@@ -271,7 +271,7 @@ TEST_F(DirectorySourceTest, TheImageBeingMadeIsLeftOut) {
   write("f", "x");
   struct stat status;
   ASSERT_EQ(::stat((root_ / "image").c_str(), &status), 0);
-  options_.exclude = {status.st_dev, status.st_ino};
+  options_.exclude = {{status.st_dev, status.st_ino}};
   EXPECT_THAT(paths(scan().value()), ElementsAre("f 10"));
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "btrfs/tool/build/blob_stream.h"
 #include "btrfs/tool/build/errors.h"
@@ -119,7 +120,8 @@ bool is_named(const Json& descriptor, const std::string& reference) {
 struct Search {
   int directory;
   std::string platform, reference;
-  std::vector<std::string> found;  // digests of manifests, each once
+  std::vector<std::string> found;                 // digests of manifests, each once
+  std::set<std::pair<std::string, bool>> seen{};  // indexes, and whether they were asked for by name
 
   Result<void> index(const Json& index, bool named, int depth) {
     if (depth > max_nesting) return refuse(fmt::format("indexes nested more than {} deep", max_nesting));
@@ -129,6 +131,7 @@ struct Search {
       const std::string media_type = text_of(descriptor, "mediaType"), digest = text_of(descriptor, "digest");
       const bool is_wanted = named || is_named(descriptor, reference);
       if (is_index(media_type)) {
+        if (!seen.emplace(digest, is_wanted).second) continue;
         const Digest blob = TRY(parse_digest(digest));
         const std::string path = blob_path(blob);
         TRY(this->index(TRY(parse(TRY(read_document(directory, path, blob)), path)), is_wanted, depth + 1));
@@ -158,9 +161,14 @@ Result<std::vector<OciLayer>> layers_of(int directory, const std::string& manife
 }
 }  // namespace
 
-bool is_oci_layout(int directory) {
-  return UniqueFd(open_below(directory, "oci-layout", O_PATH)) &&
-         UniqueFd(open_below(directory, "index.json", O_PATH));
+Result<bool> is_oci_layout(int directory, const std::string& location) {
+  for (const char* name : {"oci-layout", "index.json"}) {
+    const UniqueFd fd(open_below(directory, name, O_PATH));
+    if (fd) continue;
+    if (errno == ENOENT) return false;
+    return source_error(errno, "opening", location, name);
+  }
+  return true;
 }
 
 Result<std::vector<OciLayer>> read_oci_layout(int directory, const std::string& location,
@@ -169,7 +177,7 @@ Result<std::vector<OciLayer>> read_oci_layout(int directory, const std::string& 
     const Json layout = TRY(parse(TRY(read_document(directory, "oci-layout", std::nullopt)), "oci-layout"));
     const std::string version = text_of(layout, "imageLayoutVersion");
     if (!version.starts_with("1.")) return refuse("an image layout of the unknown version " + version);
-    Search search{directory, platform.empty() ? own_platform() : platform, reference, {}};
+    Search search{directory, platform.empty() ? own_platform() : platform, reference, {}, {}};
     const Json index = TRY(parse(TRY(read_document(directory, "index.json", std::nullopt)), "index.json"));
     TRY(search.index(index, false, 0));
     if (search.found.size() != 1)

@@ -15,8 +15,8 @@ struct OciLayer {
   Digest digest;
 };
 
-// Whether it has the two files.
-bool is_oci_layout(int directory);
+// Whether it has the two files. The errors are those of opening them, but that they are not there.
+Result<bool> is_oci_layout(int directory, const std::string& location);
 
 // The layers of one image, the lowest first. `reference`: an image's name (org.opencontainers.image.ref.name)
 // or digest in index.json; empty: whatever is there for the platform, which must be one. `platform`:

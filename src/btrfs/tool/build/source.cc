@@ -18,10 +18,11 @@ namespace karst::btrfs::build {
 namespace {
 
 // Whether a file begins like JSON's objects do; no archive does.
-bool begins_with_brace(int fd) {
+Result<bool> begins_with_brace(int fd, const std::string& location) {
   char bytes[64];
   const ssize_t size = ::pread(fd, bytes, sizeof bytes, 0);
-  const std::string_view text(bytes, static_cast<size_t>(std::max<ssize_t>(size, 0)));
+  if (size < 0) return source_error(errno, "reading", location, "");
+  const std::string_view text(bytes, static_cast<size_t>(size));
   const size_t first = text.find_first_not_of(" \t\r\n");
   return first != text.npos && text[first] == '{';
 }
@@ -32,8 +33,8 @@ Result<SourceKind> find_kind(const SourceSpec& spec) {
   struct stat status;
   if (!fd || ::fstat(fd.get(), &status) != 0) return source_error(errno, "opening", spec.location, "");
   if (S_ISDIR(status.st_mode))
-    return is_oci_layout(fd.get()) ? SourceKind::oci_layout : SourceKind::directory;
-  if (S_ISREG(status.st_mode) && begins_with_brace(fd.get())) return SourceKind::plan;
+    return TRY(is_oci_layout(fd.get(), spec.location)) ? SourceKind::oci_layout : SourceKind::directory;
+  if (S_ISREG(status.st_mode) && TRY(begins_with_brace(fd.get(), spec.location))) return SourceKind::plan;
   return SourceKind::archive;  // regular, or a pipe
 }
 
@@ -51,7 +52,32 @@ Result<SourceSpec> settled(SourceSpec spec) {
   spec.target = TRY(normalize_path(spec.target));
   return spec;
 }
+
+Result<void> refuse_image(const std::string& location, const SourceOptions& options) {
+  struct stat status;
+  const int failed = location == "-" ? ::fstat(STDIN_FILENO, &status) : ::stat(location.c_str(), &status);
+  if (failed || !options.excludes(status.st_dev, status.st_ino)) return {};
+  return Error::make(karst::err::invalid, "{}: the image that is made cannot be one of its sources",
+                     shown_path(location));
+}
+
+// What is said of a plan holds for its sources, too, unless it says more of them itself.
+SourceSpec inherited(SourceSpec source, const SourceSpec& plan) {
+  source.one_file_system |= plan.one_file_system;
+  if (source.oci_platform.empty()) source.oci_platform = plan.oci_platform;
+  if (source.oci_reference.empty()) source.oci_reference = plan.oci_reference;
+  SourceOverrides& own = source.overrides;
+  const SourceOverrides& outer = plan.overrides;
+  if (!own.uid) own.uid = outer.uid;
+  if (!own.gid) own.gid = outer.gid;
+  own.keep_xattrs &= outer.keep_xattrs;
+  return source;
+}
 }  // namespace
+
+bool SourceOptions::excludes(dev_t device, ino_t inode) const {
+  return std::find(exclude.begin(), exclude.end(), std::pair(device, inode)) != exclude.end();
+}
 
 SourceSpec SourceSpec::parse(std::string_view argument) {
   struct Prefix {
@@ -78,7 +104,7 @@ struct SourceSet::State {
   Result<void> read_file(const SourceSpec& spec);
   Result<void> read_archive_file(const SourceSpec& spec);
   Result<void> read_oci(const SourceSpec& spec);
-  Result<void> read_plan_entry(const PlanEntry& entry);
+  Result<void> read_plan_entry(const PlanEntry& entry, const SourceSpec& plan);
 
   SourceOptions options;
   std::vector<SourceSpec> specs;  // kinds and targets are settled
@@ -103,11 +129,13 @@ Result<SourceSet> SourceSet::open(const std::vector<SourceSpec>& specs, const So
   auto state = std::make_unique<State>();
   state->options = options;
   for (const SourceSpec& spec : specs) {
+    TRY(refuse_image(spec.location, options));
     state->specs.push_back(TRY(settled(spec)));
     if (state->specs.back().kind != SourceKind::plan) continue;
-    TRY(read_plan_file(spec.location, options.look_up_names, [&](PlanEntry&& entry) {
+    TRY(read_plan_file(spec.location, options.look_up_names, [&](PlanEntry&& entry) -> Result<void> {
+      if (entry.source) TRY(refuse_image(entry.source->location, options));
       declare(entry, state->declarations);
-      return Result<void>();
+      return {};
     }));
   }
   return SourceSet(std::move(state));
@@ -132,7 +160,7 @@ Result<void> SourceSet::State::read(const SourceSpec& spec) {
     case SourceKind::plan:
       inventory->begin_layer();
       return read_plan_file(spec.location, options.look_up_names,
-                            [this](PlanEntry&& entry) { return read_plan_entry(entry); });
+                            [&](PlanEntry&& entry) { return read_plan_entry(entry, spec); });
     case SourceKind::automatic: break;
   }
   return Error(karst::err::invalid, "a source of no kind");
@@ -195,9 +223,9 @@ Result<void> SourceSet::State::read_oci(const SourceSpec& spec) {
 }
 
 // An entry of a plan is said after all before it, removals included.
-Result<void> SourceSet::State::read_plan_entry(const PlanEntry& entry) {
+Result<void> SourceSet::State::read_plan_entry(const PlanEntry& entry, const SourceSpec& plan) {
   TRY(options.cancel.check());
-  if (entry.source) TRY(read(TRY(settled_in_plan(*entry.source))));
+  if (entry.source) TRY(read(TRY(settled_in_plan(inherited(*entry.source, plan)))));
   if (entry.snapshot_of) return {};
   inventory->begin_layer();
   if (entry.remove) return inventory->remove(entry.path);

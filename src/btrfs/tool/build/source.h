@@ -58,8 +58,11 @@ struct SourceSpec {
 struct SourceOptions {
   bool look_up_names = false;           // plans may name users and groups as this machine knows them
   SourceErrorPolicy* errors = nullptr;  // nullptr: the first error ends the build
-  // Device and inode number of a file that is never taken from a source directory: the image that is made.
-  std::optional<std::pair<dev_t, ino_t>> exclude;
+  // Device and inode numbers of the image's files, as they are at SourceSet::open(). In source directories
+  // they are passed over; a source that is one of them is refused (err::invalid).
+  std::vector<std::pair<dev_t, ino_t>> exclude;
+
+  bool excludes(dev_t device, ino_t inode) const;
   CancelToken cancel;
   ProgressRef progress;
   Logger log;

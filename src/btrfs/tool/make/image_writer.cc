@@ -23,7 +23,13 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(std::vector<MakeDevice>
                                                          MakeOptions options) {
   if (devices.empty()) return Error(karst::err::invalid, "no device given");
   uint64_t total = 0;
-  for (const MakeDevice& device : devices) total += device.spare ? 0 : device.usable();
+  for (const MakeDevice& made : devices) {
+    if (made.usable() < device_reserved + stripe_length)
+      return Error(karst::err::no_space, "device too small")
+          .expected(fmt::format("more than {} bytes", device_reserved), made.usable())
+          .at("device", made.device->name());
+    total += made.spare ? 0 : made.usable();
+  }
   TRY(settle_options(options, static_cast<uint32_t>(devices.size()), total));
   UuidSource uuids(options.seed);
   std::vector<SpaceDevice> members;
@@ -44,7 +50,6 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(std::vector<MakeDevice>
   writer->fsid_ = writer->options_.fsid ? *writer->options_.fsid : writer->uuids_.next();
   writer->stamp_.chunk_tree_uuid = writer->uuids_.next();
   writer->stamp_.geometry.metadata_uuid = writer->fsid_;
-  TRY(writer->prepare_devices());
   return writer;
 }
 
@@ -84,12 +89,7 @@ ImageWriter::ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, D
 ImageWriter::~ImageWriter() = default;
 
 // Whatever was here before is gone from now on: its superblocks, and what other systems keep at both ends.
-Result<void> ImageWriter::prepare_devices() {
-  for (const MakeDevice& made : devices_)
-    if (made.usable() < device_reserved + stripe_length)
-      return Error(karst::err::no_space, "device too small")
-          .expected(fmt::format("more than {} bytes", device_reserved), made.usable())
-          .at("device", made.device->name());
+Result<void> ImageWriter::begin() {
   for (MakeDevice& made : devices_) {
     block::Device& device = *made.device;
     const uint64_t end = device.size() / 4096 * 4096;

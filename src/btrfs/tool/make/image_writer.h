@@ -2,6 +2,7 @@
 // and at the end everything that accounts for them.
 //
 //   auto writer = TRY(ImageWriter::create(std::move(devices), options));
+//   TRY(writer->begin());                                // from here on the devices are overwritten
 //   TRY(writer->add_reference(…));                       // data: allocate, write, checksums, who uses it
 //   BulkTree tree = writer->begin_tree(id); … writer->add_subvolume({id, TRY(tree.finish()), …});
 //   MakeReport report = TRY(writer->finish());
@@ -77,9 +78,12 @@ struct MakeReport {
 
 class ImageWriter {
  public:
-  // `options` are settled here (settle_options).
+  // `options` are settled here (settle_options). Whatever is refused is refused here: nothing is written.
   static Result<std::unique_ptr<ImageWriter>> create(std::vector<MakeDevice> devices, MakeOptions options);
   ~ImageWriter();
+
+  // Takes away what was on the devices. Before anything else.
+  Result<void> begin();
 
   const Geometry& geometry() const { return stamp_.geometry; }
   const MakeOptions& options() const { return options_; }
@@ -114,7 +118,6 @@ class ImageWriter {
 
  private:
   ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, DeviceSpace space, ChunkEntry system);
-  Result<void> prepare_devices();
   Result<void> discard(block::Device& device, uint64_t end) const;
   void add_root(uint64_t id, uint64_t key_offset, const RootItem& item);
   RootItem root_item(const TreeRoot& root) const;

@@ -131,6 +131,7 @@ TEST_F(ImageWriterTest, ItemsComeBackInOrderThroughACursor_BT013) {
     }
     MemoryDevices devices({4096 * MiB});
     auto writer = ImageWriter::create(devices.for_making(), seeded({.nodesize = nodesize})).value();
+    ASSERT_TRUE(writer->begin());
     BulkTree tree = writer->begin_tree(id::fs_tree);
     for (const auto& [key, value] : items) ASSERT_TRUE(tree.add(key, as_bytes(value)));
     ASSERT_TRUE(writer->add_subvolume({.root = tree.finish().value(), .place = {}, .snapshot_of = {}}));
@@ -154,6 +155,7 @@ TEST_F(ImageWriterTest, MetadataGoesOnInFurtherRanges) {
   options.metadata_least = 1;
   MemoryDevices devices({2048 * MiB, 2048 * MiB, 2048 * MiB});
   auto writer = ImageWriter::create(devices.for_making(), options).value();
+  ASSERT_TRUE(writer->begin());
   BulkTree tree = writer->begin_tree(id::fs_tree);
   const std::vector<std::byte> large(60'000);
   for (uint64_t n = 0; n < 4500; ++n) ASSERT_TRUE(tree.add({n, ItemType(222), 0}, large));
@@ -167,6 +169,7 @@ TEST_F(ImageWriterTest, MetadataGoesOnInFurtherRanges) {
 // The source with so many files, and two snapshots of it.
 Result<MakeReport> make_snapshots(MemoryDevices& devices, MakeOptions options, uint64_t files) {
   auto writer = TRY(ImageWriter::create(devices.for_making(), std::move(options)));
+  TRY(writer->begin());
   const FilledTree top = TRY(fill_tree(*writer, id::fs_tree, files));
   TRY(writer->add_subvolume({.root = top.root, .place = {}, .snapshot_of = {}}));
   for (uint64_t id : {256, 257}) {

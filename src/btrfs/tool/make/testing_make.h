@@ -92,6 +92,7 @@ inline Result<FilledTree> fill_tree(ImageWriter& writer, uint64_t id, uint64_t f
 inline Result<MakeReport> make_filesystem(std::vector<MakeDevice> devices, MakeOptions options,
                                           uint64_t files, std::vector<WrittenSector>* written = nullptr) {
   auto writer = TRY(ImageWriter::create(std::move(devices), std::move(options)));
+  TRY(writer->begin());
   const FilledTree top = TRY(fill_tree(*writer, id::fs_tree, files, written));
   TRY(writer->add_subvolume({.root = top.root, .place = {}, .snapshot_of = {}}));
   return writer->finish();
