@@ -97,7 +97,7 @@ Result<Attributes> attributes_of(archive_entry* entry) {
   return attributes;
 }
 
-Result<XattrChanges> xattrs_of(archive_entry* entry) {
+Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log) {
   XattrChanges xattrs;
   if (archive_entry_xattr_reset(entry) > 0) {
     const char* name;
@@ -105,8 +105,11 @@ Result<XattrChanges> xattrs_of(archive_entry* entry) {
     size_t size;
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
       const std::string_view text = name;
-      if (text.empty() || text.size() > 255)
-        return Error::make(err::source_unsupported, "an extended attribute's name of {} bytes", text.size());
+      if (!is_storable_xattr(text)) {
+        log.warning("an extended attribute that btrfs has no place for is left out",
+                    {{"name", text}, {"path", path}});
+        continue;
+      }
       xattrs.push_back({std::string(text), std::string(static_cast<const char*>(value), size)});
     }
   }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "btrfs/tool/build/node.h"
+#include "core/log.h"
 #include "core/result.h"
 
 struct archive_entry;
@@ -26,7 +27,8 @@ class Utf8Locale {
 // err::source_unsupported: a type that btrfs does not have, an owner beyond 32 bits. Times that the entry
 // does not have are its modification time.
 Result<Attributes> attributes_of(archive_entry* entry);
-// Extended attributes, and ACLs as those. err::source_acl; err::source_unsupported for NFSv4's.
-Result<XattrChanges> xattrs_of(archive_entry* entry);
+// Extended attributes, and ACLs as those. Those that btrfs has no place for are left out, with a warning that
+// names the path. err::source_acl; err::source_unsupported for NFSv4's.
+Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log);
 
 }  // namespace karst::btrfs::build

@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view whiteout_prefix = ".wh.", whiteout_private = ".wh..wh.",
                            opaque_marker = ".wh..wh..opq";
 constexpr size_t max_target = 4095;
+constexpr uint64_t max_file_size = INT64_MAX;
 
 class ArchiveReader {
  public:
@@ -64,7 +65,11 @@ la_ssize_t ArchiveReader::on_read(archive* the_archive, void* self, const void**
 }
 
 Error ArchiveReader::archive_error(const char* what) {
-  if (stream_error_) return std::move(*stream_error_).while_doing(read_.name);
+  if (stream_error_) {
+    Error error = std::move(*stream_error_);
+    stream_error_.reset();  // what comes after it is libarchive's
+    return std::move(error).while_doing(read_.name);
+  }
   const char* why = ::archive_error_string(archive_.get());
   return Error::make(err::source_archive, "{}: {}: {}", read_.name, what, why ? why : "no reason given");
 }
@@ -100,6 +105,10 @@ Result<void> ArchiveReader::run() {
       if (got == ARCHIVE_FATAL) return error;
       TRY(refuse(std::move(error), ""));
       continue;
+    }
+    if (got == ARCHIVE_WARN) {
+      const Error why = archive_error("reading an entry");
+      read_.options.log.warning("an archive's entry is not read in full", {}, &why);
     }
     TRY(one_entry(entry));
     read_.options.progress.add(0, 1);
@@ -157,7 +166,7 @@ Result<void> ArchiveReader::put(std::string_view path, archive_entry* entry) {
   Entry put{.attributes = TRY(attributes_of(entry))};
   Attributes& attributes = put.attributes;
   XattrChanges xattrs;
-  if (read_.spec.overrides.keep_xattrs) xattrs = TRY(xattrs_of(entry));
+  if (read_.spec.overrides.keep_xattrs) xattrs = TRY(xattrs_of(entry, path, read_.options.log));
   put.xattrs = &xattrs;
   const LinkKey link_key{(uint64_t{1} << 32) + read_.number,
                          static_cast<uint64_t>(::archive_entry_dev(entry)),
@@ -200,7 +209,7 @@ Result<ContentToken> ArchiveReader::content(std::string_view path, const Attribu
 
 // What the data ends before, if the header says more, is a hole, as in sparse archives.
 Result<void> ArchiveReader::copy_content(uint64_t& size) {
-  for (;;) {
+  for (uint64_t done = 0;;) {
     const void* data;
     size_t length;
     la_int64_t offset;
@@ -208,10 +217,13 @@ Result<void> ArchiveReader::copy_content(uint64_t& size) {
     if (got == ARCHIVE_EOF) return {};
     if (got == ARCHIVE_RETRY) continue;
     if (got < ARCHIVE_WARN) return archive_error("reading an entry's contents");
-    if (offset < 0) return archive_error("contents before their beginning");
-    if (length > 0)
-      TRY(store_.write(static_cast<uint64_t>(offset), Bytes(static_cast<const std::byte*>(data), length)));
-    size = std::max(size, static_cast<uint64_t>(offset) + length);
+    const uint64_t start = static_cast<uint64_t>(offset);  // one below 0 is beyond the limit, too
+    if (start > max_file_size || length > max_file_size - start || (length > 0 && start < done))
+      return Error::make(err::source_archive, "{}: contents at {} after those up to {}", read_.name, offset,
+                         done);
+    if (length > 0) TRY(store_.write(start, Bytes(static_cast<const std::byte*>(data), length)));
+    done = std::max(done, start + length);
+    size = std::max(size, done);
     read_.options.progress.add(length, 0);
     TRY(read_.options.cancel.check());
   }
@@ -220,7 +232,7 @@ Result<void> ArchiveReader::copy_content(uint64_t& size) {
 
 Result<void> read_archive(const ArchiveRead& read, Inventory& inventory, ContentStore& store) {
   inventory.begin_layer();
-  BlobStream stream = TRY(BlobStream::create(read.fd, read.digest));
+  BlobStream stream = TRY(BlobStream::create(read.fd, read.digest, read.options.cancel));
   return ArchiveReader(read, std::move(stream), inventory, store).run();
 }
 

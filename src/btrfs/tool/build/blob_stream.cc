@@ -11,6 +11,7 @@ namespace karst::btrfs::build {
 
 struct BlobStream::State {
   int fd;
+  CancelToken cancel;
   std::optional<Digest> digest;
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash{nullptr, EVP_MD_CTX_free};
   std::vector<std::byte> buffer = std::vector<std::byte>(1 << 20);
@@ -20,9 +21,10 @@ BlobStream::BlobStream(std::unique_ptr<State> state) : state_(std::move(state)) 
 BlobStream::BlobStream(BlobStream&&) noexcept = default;
 BlobStream::~BlobStream() = default;
 
-Result<BlobStream> BlobStream::create(int fd, const std::optional<Digest>& digest) {
+Result<BlobStream> BlobStream::create(int fd, const std::optional<Digest>& digest, CancelToken cancel) {
   auto state = std::make_unique<State>();
   state->fd = fd;
+  state->cancel = std::move(cancel);
   state->digest = digest;
   if (digest) {
     const EVP_MD* algorithm = digest->algorithm == "sha256"   ? EVP_sha256()
@@ -38,8 +40,10 @@ Result<BlobStream> BlobStream::create(int fd, const std::optional<Digest>& diges
 
 Result<Bytes> BlobStream::next() {
   ssize_t size;
-  do size = ::read(state_->fd, state_->buffer.data(), state_->buffer.size());
-  while (size < 0 && errno == EINTR);
+  do {
+    TRY(state_->cancel.check());
+    size = ::read(state_->fd, state_->buffer.data(), state_->buffer.size());
+  } while (size < 0 && errno == EINTR);
   if (size < 0) return Error::make(err::source, "{}", Error::from_errno(errno, "reading").what());
   const Bytes bytes = Bytes(state_->buffer).first(static_cast<size_t>(size));
   if (state_->hash && EVP_DigestUpdate(state_->hash.get(), bytes.data(), bytes.size()) != 1)

@@ -9,7 +9,8 @@ namespace karst::btrfs::build {
 
 class BlobStream {
  public:
-  static Result<BlobStream> create(int fd, const std::optional<Digest>& digest);
+  // The descriptor is read until its end, or until `cancel` says so: a pipe may stay silent for long.
+  static Result<BlobStream> create(int fd, const std::optional<Digest>& digest, CancelToken cancel = {});
   BlobStream(BlobStream&&) noexcept;
   ~BlobStream();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "btrfs/tool/build/errors.h"
+#include "btrfs/tool/build/large_directory.h"
 #include "core/assert.h"
 
 namespace karst::btrfs::build {
@@ -116,7 +117,9 @@ class Builder {
     BulkTree tree = writer_.begin_tree(subvolume.id);
     while (const Inode* inode = TRY(walk.next())) {
       InodeCopy copy(*inode);
-      if (copy.attributes.is_directory())
+      if (inode->child_count >= LargeDirectory::least)
+        TRY(sort_entries(copy, walk, tree, subvolume));
+      else if (copy.attributes.is_directory())
         while (const Child* child = TRY(walk.next_child())) copy.add_child(*child);
       TRY(queue_inode(std::move(copy), tree, subvolume));
     }
@@ -128,6 +131,20 @@ class Builder {
       source->second = {root, {block.begin(), block.end()}};
     }
     return add(subvolume, root, {});
+  }
+
+  Result<void> sort_entries(InodeCopy& directory, Walk& walk, BulkTree& tree, const Subvolume& subvolume) {
+    while (large_.size() >= 2) {  // each takes some memory
+      TRY(submit(tree, subvolume));
+      TRY(take_one(tree, subvolume));
+    }
+    LargeDirectory& large =
+        large_.emplace_back(directory, options_.load.generation, options_.temporary_directory);
+    while (const Child* child = TRY(walk.next_child())) {
+      TRY(large.add(*child));
+      directory.entry_name_bytes += child->name.size();
+    }
+    return {};
   }
 
   Result<void> build_snapshot(const Subvolume& subvolume) {
@@ -156,7 +173,7 @@ class Builder {
   Result<void> queue_inode(InodeCopy inode, BulkTree& tree, const Subvolume& subvolume) {
     LoadTask task{std::move(inode), {}, 0, {}};
     const uint64_t size = task.inode.attributes.size;
-    uint64_t weight = 256 + task.inode.text.size() + task.inode.entries.size() * 64;
+    uint64_t weight = 256 + task.inode.text.size() + task.inode.entries.size() * 256;
     uint64_t room = 0;
     if (task.inode.content == ContentKind::stored) {
       StoredContent content = TRY(stored_->find(task.inode.content_bytes));
@@ -166,14 +183,11 @@ class Builder {
       room = loader_.room_for(size);
     }
     if (room > EncodedBatch::capacity) {
-      TRY(submit(tree, subvolume));
-      for (uint64_t at = 0; at < size; at += EncodedBatch::capacity) {
-        task.part = {at, at == 0, at + EncodedBatch::capacity >= size};
-        tasks_.push_back(task);
-        tasks_room_ = EncodedBatch::capacity;
-        TRY(submit(tree, subvolume));
-      }
-      return {};
+      auto parts = loader_.parts_of(task.inode);
+      if (parts) return queue_parts(*parts, task, tree, subvolume);
+      TRY(options_.load.errors->failed(std::move(parts).error()));
+      task.inode.leave_out();
+      room = 0;
     }
     if (tasks_room_ + room > EncodedBatch::capacity || tasks_weight_ + weight > EncodedBatch::capacity ||
         tasks_.size() >= 256)
@@ -181,6 +195,17 @@ class Builder {
     tasks_room_ += room;
     tasks_weight_ += weight;
     tasks_.push_back(std::move(task));
+    return {};
+  }
+
+  Result<void> queue_parts(FileParts& parts, LoadTask& task, BulkTree& tree, const Subvolume& subvolume) {
+    TRY(submit(tree, subvolume));
+    while (const auto part = parts.next()) {
+      task.part = *part;
+      tasks_.push_back(task);
+      tasks_room_ = EncodedBatch::capacity;
+      TRY(submit(tree, subvolume));
+    }
     return {};
   }
 
@@ -209,7 +234,12 @@ class Builder {
     for (uint32_t i = 0; i < batch.inodes.size(); ++i) {
       const LoadedInode& inode = batch.inodes[i];
       if (inode.part.first) {
-        TRY(inode.items.for_each([&](const Key& key, Bytes data) { return tree.add(key, data); }));
+        auto add = [&](const Key& key, Bytes data) { return tree.add(key, data); };
+        TRY(inode.items.for_each(add));
+        if (!large_.empty() && large_.front().number() == inode.number) {
+          TRY(large_.front().for_each(writer_.geometry(), add));
+          large_.pop_front();
+        }
         ++report_.inodes;
         bytes += inode.size;
       }
@@ -258,6 +288,7 @@ class Builder {
   const BuildOptions& options_;
   FileLoader loader_;
   std::map<uint64_t, Source> sources_;  // of snapshots
+  std::deque<LargeDirectory> large_;    // whose inodes are on their way
   std::vector<LoadTask> tasks_;         // of the next job
   uint64_t tasks_room_ = 0, tasks_weight_ = 0;
   size_t in_flight_ = 0;

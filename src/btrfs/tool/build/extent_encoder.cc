@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "btrfs/format/extent.h"
+#include "btrfs/format/header.h"
+
 namespace karst::btrfs::build {
 
 Encoding encoding_of(const Properties& properties, const Encoding& by_default) {
@@ -108,6 +111,11 @@ void ExtentEncoder::finish() {
                                               static_cast<uint8_t>(extent.checksums));
     batch_.digests.push_back(digest);
   }
+}
+
+uint32_t inline_limit(const Geometry& geometry, uint32_t wanted) {
+  return std::min(wanted, geometry.nodesize -
+                              static_cast<uint32_t>(sizeof(Header) + sizeof(Item) + sizeof(FileExtentHead)));
 }
 
 Result<InlineContent> encode_inline(Bytes content, const Encoding& encoding, Codecs& codecs,

@@ -93,6 +93,8 @@ class ExtentEncoder {
   EncodedBatch& batch_;
 };
 
+// The most bytes that an item may have in itself, of those wanted.
+uint32_t inline_limit(const Geometry& geometry, uint32_t wanted);
 // Content that is stored in its item, compressed if that makes it smaller.
 struct InlineContent {
   std::vector<std::byte> bytes;

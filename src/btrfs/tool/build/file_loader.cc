@@ -7,6 +7,8 @@
 
 #include "btrfs/format/inode_mode.h"
 #include "btrfs/tool/build/errors.h"
+#include "btrfs/tool/build/paths.h"
+#include "btrfs/tool/build/posix_acl.h"
 
 namespace karst::btrfs::build {
 namespace {
@@ -18,19 +20,6 @@ const char* compression_word(CompressionChoice choice) {
     case CompressionChoice::zstd: return "zstd";
     default: return nullptr;
   }
-}
-
-Result<void> read_fully(int fd, uint64_t offset, MutableBytes into) {
-  while (!into.empty()) {
-    ssize_t got = pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0)
-      return Error(err::source_unreadable, fmt::format("reading: {}", strerror(errno))).at("offset", offset);
-    if (got == 0) return Error(err::source_changed, "file became shorter").at("offset", offset);
-    offset += static_cast<uint64_t>(got);
-    into = into.subspan(static_cast<size_t>(got));
-  }
-  return {};
 }
 
 // The next stretch of data in [from, end), in whole sectors; empty at the end.
@@ -68,7 +57,6 @@ class FileLoader::Job {
     if (task.inode.content == ContentKind::stored) loaded.token = task.inode.content_bytes;
     auto result = load_content(task, loaded);
     if (!result) {
-      result = std::move(result).context([&] { return "reading a source file"; });
       // How much a sparse file has allocated is in its item already, and cannot be kept to blindly.
       if (!task.part.first && task.inode.may_be_sparse) return result;
       TRY(loader_.options_.errors->failed(std::move(result).error()));
@@ -83,10 +71,13 @@ class FileLoader::Job {
  private:
   // Gone on without: the name stays, its content is nothing.
   Result<void> leave_out(const LoadTask& task, LoadedInode& loaded) {
+    LoadTask without = task;
+    without.inode.leave_out();
+    without.stored_nbytes = 0;
+    without.stored_inline.reset();
     loaded.has_extents = false;
-    loaded.size = 0;
     loaded.items = {};
-    return make_items(task, {}, 0, {}, loaded);
+    return load_content(without, loaded);
   }
 
   // A part that cannot be read, of a file that is there already. It is alone in its batch.
@@ -122,22 +113,27 @@ class FileLoader::Job {
     }
     if (in_item) nbytes = inode.attributes.is_regular() ? loaded.size : inode.content_bytes.size();
     Xattrs xattrs;
-    if (task.part.first) TRY(load_xattrs(inode, fd.get(), xattrs));
+    if (task.part.first && !TRY(tolerated(load_xattrs(inode, fd.get(), xattrs)))) xattrs.clear();
     if (fd && inode.content == ContentKind::source_file)
       TRY(reader_.verify_unchanged(fd.get(), inode.origin_view()));
     if (!task.part.first) return {};
-    return make_items(task, xattrs, nbytes, in_item, loaded);
+    if (TRY(tolerated(make_items(task, xattrs, nbytes, in_item, loaded)))) return {};
+    loaded.items = {};
+    return make_items(task, {}, nbytes, in_item, loaded);
+  }
+
+  // Whether it succeeded; false if the policy goes on without.
+  Result<bool> tolerated(Result<void> done) {
+    if (done) return true;
+    TRY(loader_.options_.errors->failed(std::move(done).error()));
+    return false;
   }
 
   bool fits_inline(uint64_t size, const Encoding& encoding) const {
     if (size == 0 || size >= geometry_.sectorsize + (encoding.compression != Compression::none)) return false;
     return encoding.compression != Compression::none || size <= inline_max();
   }
-  uint32_t inline_max() const {
-    const uint32_t room = geometry_.nodesize - static_cast<uint32_t>(sizeof(Header) + sizeof(Item)) -
-                          static_cast<uint32_t>(sizeof(FileExtentHead));
-    return std::min(loader_.options_.inline_max, room);
-  }
+  uint32_t inline_max() const { return inline_limit(geometry_, loader_.options_.inline_max); }
 
   // A file's content into its item, if it is small; otherwise this part of it into the batch.
   Result<void> load_file(const LoadTask& task, int fd, LoadedInode& loaded,
@@ -148,7 +144,7 @@ class FileLoader::Job {
     const bool all_hole = inode.may_be_sparse && next_data(fd, 0, size, 1, true).start >= size;
     if (fits_inline(size, encoding) && !all_hole) {
       scratch_.resize(size);
-      TRY(read_fully(fd, 0, scratch_));
+      TRY(reader_.read(fd, inode.origin_view(), 0, scratch_));
       in_item = TRY(inline_if_small(scratch_, encoding));
       if (in_item) return {};
     }
@@ -158,7 +154,7 @@ class FileLoader::Job {
     for (uint64_t at = task.part.offset;;) {
       Stretch data = next_data(fd, at, end, sector, inode.may_be_sparse);
       if (data.start >= end) break;
-      TRY(load_stretch(fd, file, data, size, encoding));
+      TRY(load_stretch(fd, inode, file, data, encoding));
       at = data.end;
     }
     if (task.part.first) nbytes = allocated(fd, size, inode.may_be_sparse);
@@ -166,8 +162,9 @@ class FileLoader::Job {
   }
 
   // Raw data is read to where it is written from.
-  Result<void> load_stretch(int fd, uint32_t file, Stretch data, uint64_t size, const Encoding& encoding) {
-    const uint64_t in_file = std::min(data.end, size) - data.start;
+  Result<void> load_stretch(int fd, const InodeCopy& inode, uint32_t file, Stretch data,
+                            const Encoding& encoding) {
+    const uint64_t in_file = std::min(data.end, inode.attributes.size) - data.start;
     const auto bytes = static_cast<uint32_t>(loader_.room_for(in_file));
     MutableBytes room;
     if (encoding.compression == Compression::none) {
@@ -176,7 +173,7 @@ class FileLoader::Job {
       scratch_.resize(bytes);
       room = scratch_;
     }
-    TRY(read_fully(fd, data.start, room.first(in_file)));
+    TRY(reader_.read(fd, inode.origin_view(), data.start, room.first(in_file)));
     std::fill(room.begin() + static_cast<ptrdiff_t>(in_file), room.end(), std::byte{0});
     if (encoding.compression == Compression::none)
       encoder_.add_raw(file, data.start, bytes, encoding);
@@ -188,9 +185,7 @@ class FileLoader::Job {
   uint64_t allocated(int fd, uint64_t size, bool may_be_sparse) const {
     uint64_t sum = 0;
     for (uint64_t at = 0; at < size;) {
-      // As the parts will see it.
-      const uint64_t end = std::min(size, (at / EncodedBatch::capacity + 1) * EncodedBatch::capacity);
-      Stretch data = next_data(fd, at, end, geometry_.sectorsize, may_be_sparse);
+      const Stretch data = next_data(fd, at, size, geometry_.sectorsize, may_be_sparse);
       sum += loader_.room_for(data.end - data.start);
       at = data.end;
     }
@@ -204,10 +199,11 @@ class FileLoader::Job {
     const Bytes content = inode.content_bytes;
     Encoding encoding = encoding_of(inode.properties, loader_.options_.encoding);
     if (inode.attributes.is_symlink()) {
-      const uint32_t room = geometry_.nodesize - static_cast<uint32_t>(sizeof(Header) + sizeof(Item)) -
-                            static_cast<uint32_t>(sizeof(FileExtentHead));
+      const uint32_t room = inline_limit(geometry_, UINT32_MAX);
       if (content.size() > room)
-        return Error(err::source_target_too_long, "target of a symbolic link does not fit into a tree block")
+        return Error::make(err::source_target_too_long,
+                           "/{}: the symbolic link's target does not fit into a tree block",
+                           shown_path(inode.path))
             .expected(fmt::format("at most {} bytes", room), content.size());
       in_item.emplace();
       in_item->bytes.assign(content.begin(), content.end());
@@ -252,6 +248,8 @@ class FileLoader::Job {
       else
         all.erase(change.name);
     }
+    if (auto acl = all.find(acl_access_xattr); acl != all.end())
+      acl->second = acl_after_chmod(std::move(acl->second), inode.attributes.mode);
     if (const char* word = compression_word(inode.properties.compression);
         word && (inode.attributes.is_regular() || inode.attributes.is_directory()))
       all["btrfs.compression"] = word;
@@ -267,7 +265,9 @@ class FileLoader::Job {
     facts.nbytes = nbytes;
     facts.xattrs = xattrs;
     facts.compressed = compression_word(task.inode.properties.compression) != nullptr;
-    TRY(inode_items(task.inode, facts, geometry_, loaded.items));
+    TRY(inode_items(task.inode, facts, geometry_, loaded.items).context([&] {
+      return "/" + shown_path(task.inode.path);
+    }));
     if (!in_item) return {};
     FileExtentHead head{facts.generation,
                         loaded.size,
@@ -287,6 +287,28 @@ class FileLoader::Job {
   LoadedBatch& out_;
   std::vector<std::byte> scratch_;
 };
+
+Result<FileParts> FileParts::create(const SourceFiles& files, const InodeCopy& inode) {
+  UniqueFd fd;
+  if (inode.content == ContentKind::source_file && inode.may_be_sparse)
+    fd = TRY(SourceReader(files).open(inode.origin_view()));
+  return FileParts(inode.attributes.size, std::move(fd));
+}
+
+std::optional<LoadPart> FileParts::next() {
+  if (!next_) return std::nullopt;
+  LoadPart part{.offset = *next_, .first = *next_ == 0, .last = false};
+  next_ = from(part.offset + EncodedBatch::capacity);
+  part.last = !next_;
+  return part;
+}
+
+std::optional<uint64_t> FileParts::from(uint64_t offset) const {
+  if (offset >= size_) return std::nullopt;
+  if (!fd_) return offset;
+  const uint64_t data = next_data(fd_.get(), offset, size_, 1, true).start;
+  return data < size_ ? std::optional(data / EncodedBatch::capacity * EncodedBatch::capacity) : std::nullopt;
+}
 
 Result<LoadedBatch> FileLoader::load(std::vector<LoadTask> tasks) const {
   LoadedBatch out;

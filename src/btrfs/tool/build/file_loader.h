@@ -22,6 +22,22 @@ struct LoadPart {
   bool last = true;
 };
 
+// The parts of a file, in order: all of its length, or of a sparse file the first one and those with data.
+class FileParts {
+ public:
+  // A sparse file is opened: errors are those of SourceReader::open().
+  static Result<FileParts> create(const SourceFiles& files, const InodeCopy& inode);
+  // Nothing after the last.
+  std::optional<LoadPart> next();
+
+ private:
+  FileParts(uint64_t size, UniqueFd fd) : size_(size), fd_(std::move(fd)) {}
+  std::optional<uint64_t> from(uint64_t offset) const;
+  const uint64_t size_;
+  UniqueFd fd_;  // of a sparse file
+  std::optional<uint64_t> next_ = 0;
+};
+
 struct LoadTask {
   InodeCopy inode;
   LoadPart part;
@@ -64,6 +80,7 @@ class FileLoader {
   Result<LoadedBatch> load(std::vector<LoadTask> tasks) const;
 
   const Options& options() const { return options_; }
+  Result<FileParts> parts_of(const InodeCopy& inode) const { return FileParts::create(files_, inode); }
   // The bytes of a batch's buffer that a file takes at most.
   uint64_t room_for(uint64_t size) const {
     return (size + geometry_.sectorsize - 1) / geometry_.sectorsize * geometry_.sectorsize;

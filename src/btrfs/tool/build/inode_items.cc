@@ -52,11 +52,7 @@ class HashedItems {
       std::string bytes = std::move(items_[i].second);
       const uint64_t hash = items_[i].first;
       for (++i; i < items_.size() && items_[i].first == hash; ++i) bytes += items_[i].second;
-      if (bytes.size() > BulkTree::max_item_size(geometry.nodesize))
-        return Error(err::source_unsupported,
-                     "names or attributes with one hash do not fit into a tree block")
-            .expected(fmt::format("at most {} bytes", BulkTree::max_item_size(geometry.nodesize)),
-                      bytes.size());
+      TRY(check_hashed_item(bytes.size(), geometry));
       out.add({inode_, type_, hash}, {as_bytes(bytes)});
     }
     return {};
@@ -116,30 +112,41 @@ Result<void> xattr_items(const InodeCopy& inode, const InodeFacts& facts, const 
 
 Result<void> directory_items(const InodeCopy& inode, const InodeFacts& facts, const Geometry& geometry,
                              ItemBuffer& out) {
-  auto head = [&](const InodeCopy::Entry& entry) {
-    const Key location = entry.is_subvolume ? Key{entry.number, ItemType::root_item, ~0ull}
-                                            : Key{entry.number, ItemType::inode_item, 0};
-    return DirItem{DiskKey::from(location), facts.generation, 0, entry.length,
-                   static_cast<uint8_t>(entry.type)};
+  auto bytes = [&](const InodeCopy::Entry& entry) {
+    return directory_entry({.name = inode.text_of(entry.at, entry.length),
+                            .index = entry.index,
+                            .number = entry.number,
+                            .is_subvolume = entry.is_subvolume,
+                            .type = entry.type},
+                           facts.generation);
   };
   HashedItems hashed(inode.number, ItemType::dir_item);
-  for (const InodeCopy::Entry& entry : inode.entries) {
-    std::string_view name = inode.text_of(entry.at, entry.length);
-    std::string item;
-    item.reserve(sizeof(DirItem) + name.size());
-    put(item, head(entry));
-    hashed.add(name_hash(name), item.append(name));
-  }
+  for (const InodeCopy::Entry& entry : inode.entries)
+    hashed.add(name_hash(inode.text_of(entry.at, entry.length)), bytes(entry));
   TRY(hashed.give(geometry, out));
-  for (const InodeCopy::Entry& entry : inode.entries) {
-    DirItem item = head(entry);
-    out.add({inode.number, ItemType::dir_index, entry.index},
-            {bytes_of(item), as_bytes(inode.text_of(entry.at, entry.length))});
-  }
+  for (const InodeCopy::Entry& entry : inode.entries)
+    out.add({inode.number, ItemType::dir_index, entry.index}, {as_bytes(bytes(entry))});
   return {};
 }
 
 }  // namespace
+
+std::string directory_entry(const Child& child, uint64_t generation) {
+  const Key location = child.is_subvolume ? Key{child.number, ItemType::root_item, ~0ull}
+                                          : Key{child.number, ItemType::inode_item, 0};
+  std::string bytes;
+  bytes.reserve(sizeof(DirItem) + child.name.size());
+  put(bytes, DirItem{DiskKey::from(location), generation, 0, static_cast<uint16_t>(child.name.size()),
+                     static_cast<uint8_t>(child.type)});
+  return bytes.append(child.name);
+}
+
+Result<void> check_hashed_item(size_t size, const Geometry& geometry) {
+  const uint32_t most = BulkTree::max_item_size(geometry.nodesize);
+  if (size <= most) return {};
+  return Error(err::source_unsupported, "names or attributes with one hash do not fit into a tree block")
+      .expected(fmt::format("at most {} bytes", most), size);
+}
 
 void ItemBuffer::add(const Key& key, std::initializer_list<Bytes> pieces) {
   size_t size = 0;
@@ -165,6 +172,7 @@ InodeCopy::InodeCopy(const Inode& inode)
     : number(inode.number),
       attributes(inode.attributes),
       properties(inode.properties),
+      path(inode.path),
       may_be_sparse(inode.may_be_sparse),
       content(inode.content),
       content_bytes(inode.content_bytes.begin(), inode.content_bytes.end()),
@@ -182,7 +190,12 @@ InodeCopy::InodeCopy(const Inode& inode)
                      static_cast<uint32_t>(link.name.size())});
     text += link.name;
   }
-  entries.reserve(inode.child_count);
+}
+
+void InodeCopy::leave_out() {
+  if (attributes.is_regular()) content = ContentKind::none, attributes.size = 0;
+  xattrs_from_origin = false;
+  xattrs.clear();
 }
 
 void InodeCopy::add_child(const Child& child) {

@@ -33,6 +33,8 @@ class ItemBuffer {
 struct InodeCopy {
   explicit InodeCopy(const Inode& inode);
   void add_child(const Child& child);
+  // What cannot be read is gone on without: the name stays; a symlink keeps its target, a file is empty.
+  void leave_out();
 
   struct Name {
     uint64_t directory, index;
@@ -53,6 +55,7 @@ struct InodeCopy {
   uint64_t number;
   Attributes attributes;
   Properties properties;
+  std::string path;  // in its subvolume, for messages
   std::string text;  // the path in the source, then names
   uint32_t origin_length = 0, source = 0;
   uint64_t change_token = 0;
@@ -60,7 +63,7 @@ struct InodeCopy {
   ContentKind content;
   std::vector<std::byte> content_bytes;
   std::vector<Name> names;
-  std::vector<Entry> entries;
+  std::vector<Entry> entries;  // not those of a large directory (large_directory.h)
   uint64_t entry_name_bytes = 0;
   XattrChanges xattrs;
 };
@@ -72,6 +75,11 @@ struct InodeFacts {
   std::span<const std::pair<std::string, std::string>> xattrs;  // by name, no two the same
   bool compressed = false;                                      // the property is set
 };
+
+// An entry of a directory, as the items of both its kinds have it.
+std::string directory_entry(const Child& child, uint64_t generation);
+// Whether what has one hash fits into a leaf: err::source_unsupported.
+Result<void> check_hashed_item(size_t size, const Geometry& geometry);
 
 // Errors, which name the path's rule: err::source_name_too_long and err::source_too_many_links for names and
 // err::source_unsupported for attributes and collisions that do not fit into a tree block.

@@ -37,6 +37,7 @@ struct Attributes {
 // What is to be done to a file's attributes that another source gave, or to all of a source's.
 struct AttributesPatch {
   std::optional<uint32_t> permissions;  // the low 12 bits of the mode
+  std::optional<uint32_t> access;       // the low 9 bits, after that: what an access control list grants
   std::optional<uint32_t> uid, gid;
   std::optional<Time> atime, mtime, ctime, otime;
 
@@ -50,6 +51,10 @@ struct XattrChange {
   std::optional<std::string> value;
 };
 using XattrChanges = std::vector<XattrChange>;
+
+// Whether btrfs has a place for an attribute of this name (Linux fs/btrfs/xattr.c, btrfs_xattr_handlers).
+// File systems list others that are views of their own, and other systems have namespaces of theirs.
+bool is_storable_xattr(std::string_view name);
 
 // How new data below a path is stored.
 enum class CompressionChoice : uint8_t { unset, none, zlib, lzo, zstd };

@@ -14,7 +14,7 @@
 namespace karst::btrfs::build {
 namespace {
 using Json = nlohmann::json;
-constexpr size_t max_xattr_name = 255, max_content = 1 << 20;
+constexpr size_t max_content = 1 << 20;
 
 // Where relative locations and names are looked up.
 struct Context {
@@ -180,8 +180,7 @@ Result<void> read_acl(PlanFields& fields, const char* key, const char* xattr, co
   if (!encoded) return fields.refuse(key, encoded.error().what());
   const bool is_access = xattr == std::string_view(acl_access_xattr);
   // The mode shows what an access list grants; the kernel keeps both in step.
-  if (is_access)
-    entry.patch.permissions = (entry.patch.permissions.value_or(0) & 07000) | mode_of_acl(*parsed);
+  if (is_access) entry.patch.access = mode_of_acl(*parsed);
   if (is_access && is_trivial_acl(*parsed))
     entry.xattrs.push_back({xattr, std::nullopt});
   else
@@ -194,8 +193,7 @@ Result<void> read_xattrs(PlanFields& fields, PlanEntry& entry) {
   if (!xattrs) return {};
   if (!xattrs->is_object()) return fields.refuse("xattrs", "must be an object");
   for (const auto& [name, value] : xattrs->items()) {
-    if (name.empty() || name.size() > max_xattr_name || name.find('.') == name.npos ||
-        name.find('\0') != name.npos)
+    if (!is_storable_xattr(name) || name.find('\0') != name.npos)
       return fields.refuse("xattrs", fmt::format("not a full name of an attribute: {}", shown_path(name)));
     XattrChange change{.name = name, .value = std::nullopt};
     if (!value.is_null()) {
@@ -327,12 +325,13 @@ class PlanReader {
       case Event::object_end:
         keys_.pop_back();
         return depth == 2 && section_ == "entries" ? on_entry(value) : true;
-      case Event::array_start: return true;
-      case Event::array_end: return true;
+      case Event::array_start:
       case Event::value:
         if (depth == 2 && section_ == "entries")
-          fail(Error::make(err::source_plan, "{}: \"entries\": each must be an object", location_));
+          fail(Error::make(err::source_plan, "{}: \"entries\": each must be an object (entry {})", location_,
+                           count_));
         return true;
+      case Event::array_end: return true;
     }
     return true;
   }
@@ -376,8 +375,8 @@ Context context_of(const std::string& location, bool look_up_names) {
 }  // namespace
 
 bool PlanEntry::changes() const {
-  return patch.permissions || patch.uid || patch.gid || patch.atime || patch.mtime || patch.ctime ||
-         patch.otime || !xattrs.empty();
+  return patch.permissions || patch.access || patch.uid || patch.gid || patch.atime || patch.mtime ||
+         patch.ctime || patch.otime || !xattrs.empty();
 }
 
 Result<void> read_plan(std::string_view text, const std::string& location, bool look_up_names,

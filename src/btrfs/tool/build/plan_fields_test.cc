@@ -66,6 +66,18 @@ TEST(PosixAcl, TheKernelsBinaryForm) {
   EXPECT_EQ(mode_of_acl(entries), 0660u);
 }
 
+TEST(PosixAcl, FollowsTheModeAsAfterChmod_BT061) {
+  const auto names = [](std::string_view, bool) { return std::optional<uint32_t>(); };
+  const auto changed = [&](const char* list, uint32_t mode) {
+    return acl_after_chmod(encode_acl(parse_acl(list, names).value()).value(), mode);
+  };
+  const auto encoded = [&](const char* list) { return encode_acl(parse_acl(list, names).value()).value(); };
+  EXPECT_EQ(changed("u::rwx,u:1:rw,g::r,m::rw,o::r", 0600), encoded("u::rw,u:1:rw,g::r,m::-,o::-"));
+  EXPECT_EQ(changed("u::rwx,g::rwx,o::r", 04751), encoded("u::rwx,g::rx,o::x"));
+  EXPECT_EQ(acl_after_chmod("what is this?", 0), "what is this?");
+  EXPECT_EQ(acl_after_chmod("", 0), "");
+}
+
 TEST(PosixAcl, AMissingMaskIsTheUnionOfWhatItCovers) {
   const auto entries = parse_acl("u::rwx\nu:7:x # comment\ng::r\no::-\n", no_names).value();
   EXPECT_EQ(mode_of_acl(entries), 0750u);

@@ -127,6 +127,27 @@ uint32_t mode_of_acl(const std::vector<AclEntry>& entries) {
          permissions_of(entries, AclTag::other);
 }
 
+std::string acl_after_chmod(std::string encoded, uint32_t mode) {
+  const MutableBytes bytes = std::as_writable_bytes(std::span(encoded));
+  const auto* version = overlay<le32>(bytes);
+  if (!version || *version != acl_version || (bytes.size() - sizeof *version) % sizeof(StoredEntry) != 0)
+    return encoded;
+  StoredEntry *group = nullptr, *mask = nullptr;
+  for (size_t at = sizeof *version; at < bytes.size(); at += sizeof(StoredEntry)) {
+    auto* entry = reinterpret_cast<StoredEntry*>(bytes.data() + at);
+    switch (AclTag(entry->tag.value())) {
+      case AclTag::user_owner: entry->permissions = static_cast<uint16_t>(mode >> 6 & 7); break;
+      case AclTag::other: entry->permissions = static_cast<uint16_t>(mode & 7); break;
+      case AclTag::group_owner: group = entry; break;
+      case AclTag::mask: mask = entry; break;
+      case AclTag::user:
+      case AclTag::group: break;
+    }
+  }
+  if (StoredEntry* grants = mask ? mask : group) grants->permissions = static_cast<uint16_t>(mode >> 3 & 7);
+  return encoded;
+}
+
 Result<std::vector<AclEntry>> parse_acl(std::string_view text, AclNames names) {
   std::vector<AclEntry> entries;
   while (!text.empty()) {

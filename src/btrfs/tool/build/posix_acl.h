@@ -42,6 +42,9 @@ bool is_trivial_acl(const std::vector<AclEntry>& entries);
 // The permissions that a file with this access list has in its mode: owner's, the mask's or the group's,
 // others'.
 uint32_t mode_of_acl(const std::vector<AclEntry>& entries);
+// An access list in the kernel's form as chmod(2) to this mode would leave it (Linux fs/posix_acl.c,
+// __posix_acl_chmod_masq()). What is no such list stays as it is.
+std::string acl_after_chmod(std::string encoded, uint32_t mode);
 
 // Gives the id of a user or a group by name, or nothing.
 using AclNames = FunctionRef<std::optional<uint32_t>(std::string_view name, bool is_group)>;

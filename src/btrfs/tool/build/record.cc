@@ -25,6 +25,7 @@ enum PatchFlag : uint8_t {
   patch_mtime = 16,
   patch_ctime = 32,
   patch_otime = 64,
+  patch_access = 128,
 };
 
 struct StoredTime {
@@ -97,12 +98,13 @@ uint8_t patch_mask(const AttributesPatch& patch) {
   return static_cast<uint8_t>((patch.permissions ? patch_permissions : 0) | (patch.uid ? patch_uid : 0) |
                               (patch.gid ? patch_gid : 0) | (patch.atime ? patch_atime : 0) |
                               (patch.mtime ? patch_mtime : 0) | (patch.ctime ? patch_ctime : 0) |
-                              (patch.otime ? patch_otime : 0));
+                              (patch.otime ? patch_otime : 0) | (patch.access ? patch_access : 0));
 }
 
 AttributesPatch host_patch(const StoredHead& head) {
   AttributesPatch patch;
   if (head.patch & patch_permissions) patch.permissions = head.mode.value() & 07777;
+  if (head.patch & patch_access) patch.access = head.mode.value() & 0777;
   if (head.patch & patch_uid) patch.uid = head.uid;
   if (head.patch & patch_gid) patch.gid = head.gid;
   if (head.patch & patch_atime) patch.atime = host(head.atime);
@@ -164,6 +166,14 @@ KeyView view_key(Bytes key) {
   return {key.first(place), *overlay<be64>(key, place)};
 }
 KeyView view_settled_key(Bytes key) { return {key, 0}; }
+
+void encode_parent_key(RecordBytes& key, const KeyView& path) {
+  const KeyHead head{static_cast<uint32_t>(path.subvolume()), path.depth() - 1};
+  const std::string_view parent = path.parent();
+  key.assign(bytes_of(head).begin(), bytes_of(head).end());
+  key.insert(key.end(), as_bytes(parent).begin(), as_bytes(parent).end());
+  key.push_back(std::byte{0});
+}
 
 void decode_path(std::string_view raw, std::string& path) {
   path.assign(raw);

@@ -39,6 +39,8 @@ struct KeyView {
 };
 KeyView view_key(Bytes key);          // with a sequence
 KeyView view_settled_key(Bytes key);  // without
+// Replaces what is in `key`: the settled key of the directory that the path is in. Not of a root.
+void encode_parent_key(RecordBytes& key, const KeyView& path);
 // The path with slashes.
 void decode_path(std::string_view raw, std::string& path);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "btrfs/tool/build/directory_queue.h"
 #include "btrfs/tool/build/errors.h"
 #include "btrfs/tool/build/fold.h"
 #include "btrfs/tool/build/join_links.h"
@@ -10,7 +11,6 @@
 #include "btrfs/tool/build/raw_groups.h"
 #include "btrfs/tool/build/resolve_links.h"
 #include "core/sorted_run.h"
-#include "core/spill_queue.h"
 
 namespace karst::btrfs::build {
 namespace {
@@ -59,12 +59,6 @@ class TokenUses {
   ExternalSorter uses_;
 };
 
-// A directory whose entries are still to come; its settled key follows.
-struct WaitingDirectory {
-  le64 number, barrier;
-};
-static_assert(Overlay<WaitingDirectory>);
-
 class Settler {
  public:
   Settler(const ExternalSorter& raw, const ExternalSorter* resolved, const Placement& placement,
@@ -74,7 +68,7 @@ class Settler {
         options_(options),
         tokens_(tokens),
         fold_({options.default_time}),
-        directories_(options.temporary_directory, 256 << 10),
+        directories_(options.temporary_directory),
         subvolumes_(placement.subvolumes()),
         entries_({.memory = options.memory, .directory = options.temporary_directory}),
         totals_({.memory = options.memory / 8, .directory = options.temporary_directory}),
@@ -99,7 +93,7 @@ class Settler {
   const InventoryOptions& options_;
   TokenUses& tokens_;
   Fold fold_;
-  SpillQueue directories_;  // of the depth being read, from the current one, and those found below
+  DirectoryQueue directories_;  // those that exist
 
   // The directory whose entries are being read.
   RecordBytes directory_key_, wanted_key_;
@@ -168,26 +162,16 @@ Result<void> Settler::apply_records() {
 }
 
 Result<bool> Settler::enter_directory_of(const KeyView& path) {
-  const KeyHead head{static_cast<uint32_t>(path.subvolume()), path.depth() - 1};
-  const std::string_view parent = path.parent();
-  wanted_key_.resize(sizeof head + parent.size() + 1);
-  std::memcpy(wanted_key_.data(), &head, sizeof head);
-  std::copy_n(as_bytes(parent).begin(), parent.size(), wanted_key_.begin() + sizeof head);
-  wanted_key_.back() = std::byte{0};
+  encode_parent_key(wanted_key_, path);
   if (wanted_key_ == directory_key_) return directory_exists_;
 
   TRY(leave_directory());
   directory_key_.swap(wanted_key_);
-  for (;; directories_.pop()) {
-    const std::optional<Bytes> waiting = TRY(directories_.front());
-    if (!waiting) return false;
-    const int order = compare_keys(waiting->subspan(sizeof(WaitingDirectory)), directory_key_);
-    if (order > 0) return false;
-    if (order < 0) continue;
-    directory_number_ = overlay<WaitingDirectory>(*waiting)->number;
-    directory_barrier_ = overlay<WaitingDirectory>(*waiting)->barrier;
-    return true;
-  }
+  const auto directory = TRY(directories_.find(directory_key_));
+  if (!directory) return false;
+  directory_number_ = directory->number;
+  directory_barrier_ = directory->barrier;
+  return true;
 }
 
 Result<void> Settler::leave_directory() {
@@ -220,12 +204,7 @@ Result<void> Settler::emit(const KeyView& path) {
   subvolume.last_inode = number;
   if (content_of(value) == ContentKind::stored)
     TRY(tokens_.used(decode_record(value, absolute_path_).content_bytes));
-  if (fold_.is_directory()) {
-    const WaitingDirectory waiting{number, fold_.barrier()};
-    scratch_.assign(bytes_of(waiting).begin(), bytes_of(waiting).end());
-    scratch_.insert(scratch_.end(), path.place.begin(), path.place.end());
-    TRY(directories_.push(scratch_));
-  }
+  if (fold_.is_directory()) TRY(directories_.push(path.place, {number, fold_.barrier()}));
   if (has_link_key(value)) {
     TRY(emit_linked(value, number, path.name()));
   } else {

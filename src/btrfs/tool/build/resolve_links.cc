@@ -1,5 +1,6 @@
 #include "btrfs/tool/build/resolve_links.h"
 
+#include "btrfs/tool/build/directory_queue.h"
 #include "btrfs/tool/build/errors.h"
 #include "btrfs/tool/build/fold.h"
 #include "btrfs/tool/build/paths.h"
@@ -18,6 +19,7 @@ class LinkPass {
         options_(options),
         report_(report),
         fold_({options.default_time}),
+        removed_(options.temporary_directory),
         found_({.memory = options.memory / 8, .directory = options.temporary_directory}) {}
 
   Result<void> run() {
@@ -31,6 +33,7 @@ class LinkPass {
 
  private:
   Result<void> one_path();
+  Result<uint64_t> barrier_above(const KeyView& path);
   Result<void> target_of(const Record& request);
   Result<void> fail(const Record& request, const char* why);
 
@@ -39,6 +42,8 @@ class LinkPass {
   const InventoryOptions& options_;
   const bool report_;
   Fold fold_;
+  DirectoryQueue removed_;  // paths below which something was taken away, and below those all
+  RecordBytes parent_key_;
   std::string path_;      // absolute, of the group
   bool unknown_ = false;  // the path is a link that is not resolved yet
   ExternalSorter found_;
@@ -46,10 +51,20 @@ class LinkPass {
   RecordBytes scratch_;
 };
 
+Result<uint64_t> LinkPass::barrier_above(const KeyView& path) {
+  if (path.depth() == 0) {
+    removed_.clear();
+    return 0;
+  }
+  encode_parent_key(parent_key_, path);
+  const auto above = TRY(removed_.find(parent_key_));
+  return above ? above->barrier.value() : 0;
+}
+
 Result<void> LinkPass::one_path() {
   decode_path(groups_.path().raw_path(), path_);
   path_ = join_paths(placement_.path_of(groups_.path().subvolume()), path_);
-  fold_.begin(0, path_);
+  fold_.begin(TRY(barrier_above(groups_.path())), path_);
   unknown_ = false;
   while (TRY(groups_.next_record())) {
     const RecordKind kind = kind_of(groups_.value());
@@ -65,7 +80,7 @@ Result<void> LinkPass::one_path() {
       (void)fold_.apply(groups_.sequence(), groups_.value());
     }
   }
-  return {};
+  return fold_.barrier() > 0 ? removed_.push(groups_.path().place, {0, fold_.barrier()}) : Result<void>();
 }
 
 Result<void> LinkPass::target_of(const Record& request) {
@@ -74,9 +89,9 @@ Result<void> LinkPass::target_of(const Record& request) {
     return report_ ? fail(request, "is a link to nothing, or the end of too long a chain of links")
                    : Result<void>();
   }
+  TRY(fold_.name_as_link_target(groups_.sequence()));
   if (!fold_.exists()) return fail(request, "is not there");
   if (fold_.is_directory()) return fail(request, "is a directory");
-  TRY(fold_.name_as_link_target(groups_.sequence()));
   // Without a path to be the tail of, the origin's is kept whole, as the other name needs it.
   encode_record(scratch_, decode_record(fold_.value(), path_), "");
   return found_.add(request.target, scratch_);

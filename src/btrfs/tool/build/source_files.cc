@@ -4,6 +4,7 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <cerrno>
@@ -23,13 +24,6 @@ int open_piece(int directory, const char* path, int flags) {
   if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(fd);
   // Kernels before 5.6 and sandboxes that do not know the call.
   return ::openat(directory, path, flags | O_NOFOLLOW | O_CLOEXEC);
-}
-
-// What btrfs has a place for; file systems list others that are views of their own.
-bool is_storable_xattr(std::string_view name) {
-  for (std::string_view prefix : {"user.", "trusted.", "security.", "btrfs."})
-    if (name.starts_with(prefix)) return true;
-  return name == "system.posix_acl_access" || name == "system.posix_acl_default";
 }
 
 const ErrorKind& kind_of_errno(int errno_value) {
@@ -118,12 +112,28 @@ Result<UniqueFd> SourceReader::open(const Origin& origin) {
   return fd;
 }
 
-Result<void> SourceReader::verify_unchanged(int fd, const Origin& origin) {
+Error SourceReader::changed(const Origin& origin, const char* how) const {
+  return Error::make(err::source_changed, "{}: {}",
+                     shown_path(join_paths(files_.location(origin.source), origin.path)), how);
+}
+
+Result<void> SourceReader::read(int fd, const Origin& origin, uint64_t offset, MutableBytes into) const {
+  while (!into.empty()) {
+    const ssize_t got = ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return error_of(errno, origin, "reading").at("offset", offset);
+    if (got == 0) return changed(origin, "became shorter").at("offset", offset);
+    offset += static_cast<uint64_t>(got);
+    into = into.subspan(static_cast<size_t>(got));
+  }
+  return {};
+}
+
+Result<void> SourceReader::verify_unchanged(int fd, const Origin& origin) const {
   struct statx status;
   if (int why = scan_status(fd, "", status)) return error_of(why, origin, "reading its attributes");
   if (change_token(status) == origin.change_token) return {};
-  return Error(err::source_changed, shown_path(join_paths(files_.location(origin.source), origin.path)) +
-                                        ": changed since it was scanned");
+  return changed(origin, "changed since it was scanned");
 }
 
 Result<void> SourceReader::for_each_xattr(const Origin& origin, int fd,

@@ -52,8 +52,10 @@ class SourceReader {
 
   // Opens a regular file for reading, and compares it with what was scanned.
   Result<UniqueFd> open(const Origin& origin);
+  // All of `into` from the file that open() gave. err::source_changed if it ends before.
+  Result<void> read(int fd, const Origin& origin, uint64_t offset, MutableBytes into) const;
   // After reading: err::source_changed if it was written to meanwhile.
-  Result<void> verify_unchanged(int fd, const Origin& origin);
+  Result<void> verify_unchanged(int fd, const Origin& origin) const;
   // Calls back for each extended attribute that btrfs can store, in no particular order. fd: what open()
   // gave, or -1 for what is not a regular file. Name and value are borrowed for the call.
   Result<void> for_each_xattr(const Origin& origin, int fd,
@@ -62,6 +64,7 @@ class SourceReader {
  private:
   Result<int> directory_of(const Origin& origin);
   Error error_of(int errno_value, const Origin& origin, const char* operation) const;
+  Error changed(const Origin& origin, const char* how) const;
 
   const SourceFiles& files_;
   uint32_t source_ = ~0u;

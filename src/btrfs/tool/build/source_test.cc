@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <openssl/evp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -349,6 +350,19 @@ TEST_F(OciTest, ByReferenceAlsoThroughAnIndex) {
   EXPECT_THAT(name_of("linux/amd64"), HasSubstr("2 images"));
 }
 
+TEST_F(OciTest, AnIndexIsReadOnceHoweverOftenItIsNamed) {
+  std::string names = manifest(image("deep"), R"("annotations": {})");
+  for (int level = 0; level < 8; ++level) {
+    const std::string index = R"({"schemaVersion": 2, "manifests": [)" + names + "]}";
+    const std::string name =
+        R"({"mediaType": "application/vnd.oci.image.index.v1+json", )" + blob(index) + "}";
+    names = name;
+    for (int n = 0; n < 40; ++n) names += "," + name;
+  }
+  layout(names);
+  EXPECT_EQ(name_of("linux/amd64"), "5:257 /name 100644 0 deep");
+}
+
 TEST_F(OciTest, ABlobThatIsNotItsDigestIsRefused) {
   layout(manifest(image("x"), R"("annotations": {})"));
   for (const auto& blob : fs::directory_iterator(root_ / "image/blobs/sha256")) {
@@ -456,6 +470,8 @@ TEST_F(SourceTest, APlansMistakesAreNamedWithPathAndKey) {
            Mistake{R"({"path": "/a", "source": "x", "recursive": {"mode": "0"}})",
                    R"("recursive": "mode": no such key)"},
            Mistake{R"(5)", R"("entries": each must be an object)"},
+           Mistake{R"([{"path": "/a", "type": "file"}])", R"("entries": each must be an object)"},
+           Mistake{R"({"path": "/a", "xattrs": {"com.apple.x": "x"}})", R"("xattrs": not a full name)"},
            Mistake{R"({"path": )", "parse error"},
        })
     EXPECT_THAT(plan_error(mistake.entry), HasSubstr(mistake.said)) << mistake.entry;
@@ -465,6 +481,16 @@ TEST_F(SourceTest, APlansMistakesAreNamedWithPathAndKey) {
               ElementsAre(HasSubstr("\"entries\": must be an array")));
   EXPECT_THAT(lines({write("p.json", R"({"version": 1, "entries": [], "more": 1})")}),
               ElementsAre(HasSubstr("\"more\": no such key")));
+}
+
+TEST_F(SourceTest, TheImageIsNoSource) {
+  const std::string image = write("image", TestArchive().file("f", "x").bytes());
+  struct stat status;
+  ASSERT_EQ(::stat(image.c_str(), &status), 0);
+  options_.exclude = {{status.st_dev, status.st_ino}};
+  EXPECT_THAT(lines({image}), ElementsAre(HasSubstr("image: the image that is made cannot be")));
+  EXPECT_THAT(plan_lines(R"({"path": "/a", "source": "image"})"),
+              ElementsAre(HasSubstr("image: the image that is made cannot be")));
 }
 
 TEST_F(SourceTest, ChangingWhatIsNotThereIsAnError) {

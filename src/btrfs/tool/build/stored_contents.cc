@@ -14,6 +14,8 @@ struct RecordHead {
   uint8_t has_inline, compression;
 };
 
+constexpr uint64_t max_open_memory = 8 << 20;
+
 uint64_t id_of(Bytes token) { return *overlay<le64>(token); }
 
 }  // namespace
@@ -25,6 +27,7 @@ StoredContents::StoredContents(ExtentPlacer& placer, const Geometry& geometry, C
       codecs_(codecs),
       buffers_(buffers),
       options_(std::move(options)),
+      inline_max_(inline_limit(geometry, options_.inline_max)),
       queue_(pool, {.items = 64, .weight = options_.memory}),
       records_({.directory = options_.temporary_directory, .memory = 16 << 20}) {}
 
@@ -93,7 +96,7 @@ Result<ContentToken> StoredContents::end_file(uint64_t size) {
   file.content.size = size;
   // All of a small file is the segment that is open.
   if (in_segment_ && file.batches == 1 && filling_.segments.back().file_offset == 0 &&
-      filling_.segments.back().content == file.id && position_ <= size && size <= options_.inline_max &&
+      filling_.segments.back().content == file.id && position_ <= size && size <= inline_max_ &&
       size < geometry_.sectorsize) {
     const Segment& segment = filling_.segments.back();
     std::vector<std::byte> content(size);
@@ -105,16 +108,28 @@ Result<ContentToken> StoredContents::end_file(uint64_t size) {
     in_segment_ = false;
   }
   close_segment();
-  file.ended = true;
-  const le64 token = file.id;
+  TRY(end_open());
+  const le64 token = next_id_ - 1;
   const Bytes bytes = bytes_of(token);
-  TRY(settle());
   return ContentToken(bytes.begin(), bytes.end());
+}
+
+// Contents wait for those before them. Small ones fill no batch, so that an earlier one could wait for ever.
+Result<void> StoredContents::end_open() {
+  Open& file = open_.back();
+  file.ended = true;
+  open_memory_ += file.memory();
+  if (!filling_.segments.empty()) filling_.waiting += file.memory();
+  TRY(settle());
+  if (filling_.waiting >= EncodedBatch::capacity) TRY(submit());
+  while (in_flight_ > 0 && open_memory_ >= max_open_memory) TRY(take_one());
+  return {};
 }
 
 void StoredContents::abandon_file() {
   close_segment();
   open_.back().ended = open_.back().dropped = true;
+  open_memory_ += open_.back().memory();
 }
 
 void StoredContents::release(Bytes) {}
@@ -158,6 +173,7 @@ Result<void> StoredContents::take_one() {
 Result<void> StoredContents::settle() {
   while (!open_.empty() && open_.front().ended && open_.front().batches == 0) {
     TRY(record(open_.front()));
+    open_memory_ -= open_.front().memory();
     open_.pop_front();
   }
   return {};

@@ -57,6 +57,7 @@ class StoredContents final : public ContentStore {
   struct Filling {
     std::unique_ptr<std::byte[]> raw;
     uint32_t used = 0;
+    uint64_t waiting = 0;  // bytes of contents that came after its first and have none of it
     std::vector<Segment> segments;
   };
   // A content of which not all extents are placed yet.
@@ -65,6 +66,8 @@ class StoredContents final : public ContentStore {
     StoredContent content;
     uint32_t batches = 0;  // that hold something of it
     bool ended = false, dropped = false;
+
+    uint64_t memory() const { return sizeof(Open) + (content.in_item ? content.in_item->bytes.size() : 0); }
   };
   struct Encoded {
     std::vector<Segment> segments;
@@ -72,6 +75,7 @@ class StoredContents final : public ContentStore {
   };
   Open& open(uint64_t id) { return open_[id - open_.front().id]; }
   void close_segment();
+  Result<void> end_open();
   Result<void> submit();
   Result<void> take_one();
   Result<void> settle();
@@ -82,10 +86,12 @@ class StoredContents final : public ContentStore {
   Codecs& codecs_;
   BatchBuffers& buffers_;
   const Options options_;
+  const uint32_t inline_max_;
   OrderedQueue<Encoded> queue_;
   size_t in_flight_ = 0;
 
-  std::deque<Open> open_;  // ascending ids
+  std::deque<Open> open_;     // ascending ids
+  uint64_t open_memory_ = 0;  // of those that are ended
   uint64_t next_id_ = 0;
   Encoding encoding_;  // of the file being written
   uint64_t position_ = 0;
