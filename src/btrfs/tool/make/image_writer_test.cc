@@ -39,6 +39,7 @@ class ImageWriterTest : public ::testing::Test {
   cache::Cache cache_;
 };
 
+// What block groups and the free space tree say is what is there (BT-038, BT-047).
 TEST_F(ImageWriterTest, TreesThatAccountForThemselvesSettleForAnyNumberOfExtents) {
   for (uint64_t files : {0, 1, 2, 50, 51, 52, 53, 54, 333, 1000, 4000, 20'000}) {
     for (uint64_t bits : {uint64_t{0}, compat_ro::block_group_tree}) {
