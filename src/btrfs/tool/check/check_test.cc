@@ -538,6 +538,23 @@ const Spoiled table[] = {
             return true;
           }),
      "quota-group", "are different"},
+    {"QgroupRelation", "quota",
+     item(id::quota_tree, ItemType::qgroup_relation,
+          [](const Key& key, MutableBytes, Item& head) {
+            if (qgroup_level(key.objectid) > 0) return false;
+            head.key.offset = key.offset + 1000;
+            return true;
+          }),
+     "quota-group", "relation without its group"},
+    {"FreeSpaceCacheMode", "space-cache-v1",
+     item(id::root_tree, ItemType::inode_item,
+          [](const Key& key, MutableBytes data, Item&) {
+            if (key.objectid < id::first_free) return false;
+            auto& inode = as<InodeItem>(data);
+            inode.mode = inode.mode ^ 0100;
+            return true;
+          }),
+     "free-space-cache", "has invalid mode"},
     {"SimpleQgroup", "squota",
      item(id::quota_tree, ItemType::qgroup_info,
           [](const Key&, MutableBytes data, Item&) {

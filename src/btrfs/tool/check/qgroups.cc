@@ -22,6 +22,7 @@ struct QuotaItems {
   uint64_t flags = 0, enable_generation = 0;
   std::map<uint64_t, QgroupCounts> groups;
   std::map<uint64_t, std::set<uint64_t>> parents;
+  bool incomplete = false;
 };
 
 QuotaItems read_quota_tree(State& state, const RootRecord& tree) {
@@ -42,7 +43,20 @@ QuotaItems read_quota_tree(State& state, const RootRecord& tree) {
       quota.parents[key.objectid].insert(key.offset);
     }
   }
+  quota.incomplete = items.incomplete();
   return quota;
+}
+
+// That groups are in groups that are there.
+void check_relations(State& state, const QuotaItems& quota) {
+  if (quota.incomplete) return;
+  for (const auto& [member, parents] : quota.parents)
+    for (uint64_t parent : parents)
+      if (!quota.groups.contains(member) || !quota.groups.contains(parent))
+        state.report.add(finding::qgroup,
+                         fmt::format("qgroup relation without its group, member={} parent={}",
+                                     group_name(member), group_name(parent)),
+                         {{"qgroup", member}});
 }
 
 class Accounting {
@@ -241,6 +255,7 @@ Result<QgroupReport> check_qgroups(State& state) {
   bool simple = state.geometry().has(incompat::simple_quota);
   report.rescanning = !simple && (quota.flags & qgroup_flag::rescan);
   report.inconsistent = !simple && (quota.flags & qgroup_flag::inconsistent);
+  check_relations(state, quota);
   Accounting accounting(state, quota);
   if (simple)
     accounting.simple();

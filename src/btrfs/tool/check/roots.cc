@@ -6,6 +6,7 @@
 #include <set>
 
 #include "btrfs/format/inode.h"
+#include "btrfs/format/inode_mode.h"
 #include "btrfs/format/object_ids.h"
 #include "btrfs/tool/check/inode_facts.h"
 #include "btrfs/tool/check/item_stream.h"
@@ -55,6 +56,16 @@ void check_root_item(State& state, const RootRecord& root) {
   if (root.drop_progress && (root.drop_level > root.block.level || root.drop_level >= max_level))
     state.report.add(finding::root_item, fmt::format("ignoring invalid drop level: {}", root.drop_level),
                      {{"root", root.id}});
+}
+
+// Inodes of the root tree are files of the free space cache.
+void check_cache_inode(State& state, uint64_t inode, const InodeItem& item) {
+  constexpr uint32_t wanted = mode::regular | 0600;
+  if (item.mode != wanted)
+    state.report.add(finding::free_space_cache,
+                     fmt::format("free space cache inode {} has invalid mode: has 0{:o} expect 0{:o}", inode,
+                                 item.mode.value(), wanted),
+                     {{"inode", inode}});
 }
 
 // How a subvolume is reached from one directory.
@@ -255,6 +266,8 @@ void read_roots(State& state) {
   state.add_root(plain_root(id::chunk_tree, state.fs.chunk_tree().root));
   ItemStream items(state.blocks(), state.fs.root_tree().root);
   while (items.next()) {
+    if (items.key().type == ItemType::inode_item && is_fs_tree(items.key().objectid))
+      check_cache_inode(state, items.key().objectid, *items.as<InodeItem>());
     if (items.key().type != ItemType::root_item) continue;
     RootRecord root = record_of(items.key(), items.data());
     check_root_item(state, root);
