@@ -546,6 +546,14 @@ const Spoiled table[] = {
             return true;
           }),
      "quota-group", "relation without its group"},
+    {"QgroupOfNobody", "squota",
+     item(id::quota_tree, ItemType::qgroup_info,
+          [](const Key& key, MutableBytes, Item& head) {
+            if (key.offset != id::fs_tree) return false;
+            head.key.offset = key.offset + 1;
+            return true;
+          }),
+     "quota-group", "Counts for qgroup id: 0/6 are different"},
     {"FreeSpaceCacheMode", "space-cache-v1",
      item(id::root_tree, ItemType::inode_item,
           [](const Key& key, MutableBytes data, Item&) {

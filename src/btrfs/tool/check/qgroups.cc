@@ -22,6 +22,7 @@ struct QuotaItems {
   uint64_t flags = 0, enable_generation = 0;
   std::map<uint64_t, QgroupCounts> groups;
   std::map<uint64_t, std::set<uint64_t>> parents;
+  std::vector<uint64_t> misplaced;  // groups that have numbers under another object
   bool incomplete = false;
 };
 
@@ -37,6 +38,7 @@ QuotaItems read_quota_tree(State& state, const RootRecord& tree) {
       if (status) quota.enable_generation = status->enable_gen;
     } else if (key.type == ItemType::qgroup_info) {
       const auto& info = *items.as<QgroupInfoItem>();
+      if (key.objectid != 0) quota.misplaced.push_back(key.offset);
       quota.groups[key.offset] = {key.offset, 0, 0, info.rfer, info.excl};
     } else if (key.type == ItemType::qgroup_relation &&
                qgroup_level(key.objectid) < qgroup_level(key.offset)) {
@@ -47,8 +49,12 @@ QuotaItems read_quota_tree(State& state, const RootRecord& tree) {
   return quota;
 }
 
-// That groups are in groups that are there.
+// That groups are in groups that are there, and have one set of numbers.
 void check_relations(State& state, const QuotaItems& quota) {
+  for (uint64_t group : quota.misplaced)
+    state.report.add(finding::qgroup,
+                     fmt::format("qgroup info of {} under another object", group_name(group)),
+                     {{"qgroup", group}});
   if (quota.incomplete) return;
   for (const auto& [member, parents] : quota.parents)
     for (uint64_t parent : parents)
@@ -262,8 +268,9 @@ Result<QgroupReport> check_qgroups(State& state) {
   else
     accounting.shared();
   for (const auto& [id, counts] : quota.groups) {
-    // Groups of subvolumes that are gone keep their last numbers.
-    bool is_counted = qgroup_level(id) > 0 || state.root(id);
+    // Groups of subvolumes that are gone keep their last numbers, but with simple quotas what extents still
+    // say.
+    bool is_counted = simple || qgroup_level(id) > 0 || state.root(id);
     if (counts.differs() && is_counted && !report.rescanning)
       state.report.add(report.inconsistent ? finding::qgroup_stale : finding::qgroup, qgroup_text(counts),
                        {{"qgroup", id}});
