@@ -50,13 +50,6 @@ Result<std::vector<AclEntry>> acl_of(archive_entry* entry, int wanted) {
   }
   return entries;
 }
-
-Result<void> add_acl(archive_entry* entry, int wanted, const char* xattr, XattrChanges& xattrs) {
-  std::vector<AclEntry> entries = TRY(acl_of(entry, wanted));
-  if (entries.empty() || (wanted == ARCHIVE_ENTRY_ACL_TYPE_ACCESS && is_trivial_acl(entries))) return {};
-  xattrs.push_back({xattr, TRY(encode_acl(std::move(entries)))});
-  return {};
-}
 }  // namespace
 
 Utf8Locale::Utf8Locale() : made_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", locale_t{})), before_(nullptr) {
@@ -97,7 +90,8 @@ Result<Attributes> attributes_of(archive_entry* entry) {
   return attributes;
 }
 
-Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log) {
+Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log,
+                               uint32_t& mode) {
   XattrChanges xattrs;
   if (archive_entry_xattr_reset(entry) > 0) {
     const char* name;
@@ -115,8 +109,13 @@ Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, cons
   }
   if (archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_NFS4)
     return Error(err::source_unsupported, "an access control list of NFSv4's kind");
-  TRY(add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, acl_access_xattr, xattrs));
-  TRY(add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, acl_default_xattr, xattrs));
+  std::vector<AclEntry> access = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS));
+  std::vector<AclEntry> by_default = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT));
+  if (!is_trivial_acl(access)) {
+    mode = (mode & ~0777u) | mode_of_acl(access);
+    xattrs.push_back({acl_access_xattr, TRY(encode_acl(std::move(access)))});
+  }
+  if (!by_default.empty()) xattrs.push_back({acl_default_xattr, TRY(encode_acl(std::move(by_default)))});
   return xattrs;
 }
 

@@ -27,8 +27,10 @@ class Utf8Locale {
 // err::source_unsupported: a type that btrfs does not have, an owner beyond 32 bits. Times that the entry
 // does not have are its modification time.
 Result<Attributes> attributes_of(archive_entry* entry);
-// Extended attributes, and ACLs as those. Those that btrfs has no place for are left out, with a warning that
-// names the path. err::source_acl; err::source_unsupported for NFSv4's.
-Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log);
+// Extended attributes, and ACLs as those; the permissions of `mode` become those that an access list grants,
+// as libarchive has the owning group's there and Linux the mask's. Attributes that btrfs has no place for are
+// left out, with a warning that names the path. err::source_acl; err::source_unsupported for NFSv4's.
+Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log,
+                               uint32_t& mode);
 
 }  // namespace karst::btrfs::build

@@ -89,7 +89,7 @@ Result<void> Fold::ensure_directory() {
 
 Result<void> Fold::name_as_link_target(uint64_t sequence) {
   TRY(pass_barrier(sequence));
-  if (!exists_ || has_link_key(value_)) return {};
+  if (!exists_ || is_directory() || has_link_key(value_)) return {};
   Record record = decode_record(value_, path_);
   record.link_key = LinkKey{.source = ~uint64_t{0}, .device = 0, .inode = put_sequence_};
   encode_record(scratch_, record, path_);
