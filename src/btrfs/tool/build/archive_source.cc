@@ -233,7 +233,7 @@ Result<void> ArchiveReader::copy_content(uint64_t& size) {
 
 Result<void> read_archive(const ArchiveRead& read, Inventory& inventory, ContentStore& store) {
   inventory.begin_layer();
-  BlobStream stream = TRY(BlobStream::create(read.fd, read.digest, read.options.cancel));
+  BlobStream stream = TRY(BlobStream::create(read.fd, read.digest, read.options.cancel, read.pool));
   return ArchiveReader(read, std::move(stream), inventory, store).run();
 }
 

@@ -22,6 +22,7 @@ struct ArchiveRead {
   bool whiteouts;                // .wh. entries are OCI's
   std::optional<Digest> digest;  // of all bytes of fd; err::source_digest if it is another
   uint32_t number;               // among sources; keeps the links of one archive apart from another's
+  WorkerPool* pool = nullptr;    // reads ahead, if there is one
   const SourceSpec& spec;
   const SourceOptions& options;
 };

@@ -197,6 +197,7 @@ Result<void> SourceSet::State::read_archive_file(const SourceSpec& spec) {
                          .whiteouts = spec.kind == SourceKind::oci_layer,
                          .digest = std::nullopt,
                          .number = archives++,
+                         .pool = pool,
                          .spec = spec,
                          .options = options};
   return read_archive(read, *inventory, *store);
@@ -215,6 +216,7 @@ Result<void> SourceSet::State::read_oci(const SourceSpec& spec) {
                            .whiteouts = true,
                            .digest = layer.digest,
                            .number = archives++,
+                           .pool = pool,
                            .spec = spec,
                            .options = options};
     TRY(read_archive(read, *inventory, *store));
