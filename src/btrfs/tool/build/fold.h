@@ -17,7 +17,8 @@ class Fold {
   // One more thing said. For a link, `value` is what it was resolved to, a put. Errors:
   // err::source_missing_path, err::source_not_a_directory; the state is as before then.
   Result<void> apply(uint64_t sequence, Bytes value);
-  // A link to the path as it is now was asked for: from now on it has a link key, unless it cannot have links.
+  // A link to the path as it is now was asked for: from now on it has a link key, unless it cannot have
+  // links.
   Result<void> name_as_link_target(uint64_t sequence);
   // Nothing more is said.
   Result<void> end() { return pass_barrier(~uint64_t{0}); }
