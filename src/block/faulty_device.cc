@@ -6,10 +6,10 @@ namespace karst::block {
 
 FaultyDevice::FaultyDevice(Device& below, FaultPlan plan)
     : below_(below), seed_(plan.seed), before_(std::move(plan.before)), random_(plan.seed) {
-  set_faults(std::move(plan.faults));
+  set_faults(plan.faults);
 }
 
-void FaultyDevice::set_faults(std::vector<Fault> faults) {
+void FaultyDevice::set_faults(const std::vector<Fault>& faults) {
   MutexLock lock(mutex_);
   armed_.clear();
   for (const Fault& fault : faults) armed_.push_back({fault, 0});

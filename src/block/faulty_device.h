@@ -58,7 +58,7 @@ class FaultyDevice final : public Device {
   void will_read(uint64_t offset, uint64_t length) override { below_.will_read(offset, length); }
 
   // From now on; counting starts anew.
-  void set_faults(std::vector<Fault> faults);
+  void set_faults(const std::vector<Fault>& faults);
   // Requests that met a fault, so that a test can tell when its plan had no effect.
   uint64_t faults_met() const;
 

@@ -27,11 +27,9 @@ struct Settled {
 struct NumberKey {
   be32 subvolume;
   be64 number;
-  auto operator<=>(const NumberKey& other) const {
-    return std::pair(subvolume.value(), number.value()) <=>
-           std::pair(other.subvolume.value(), other.number.value());
-  }
-  bool operator==(const NumberKey& other) const { return (*this <=> other) == 0; }
+  std::pair<uint64_t, uint64_t> order() const { return {subvolume.value(), number.value()}; }
+  auto operator<=>(const NumberKey& other) const { return order() <=> other.order(); }
+  bool operator==(const NumberKey& other) const { return order() == other.order(); }
 };
 
 struct DirectoryTotals {
