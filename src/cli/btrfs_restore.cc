@@ -130,7 +130,7 @@ void warn_of_unset(const Session& session, const btrfs::DirectoryTarget::Unset& 
 bool is_in_doubt(const btrfs::DamagedImage& image, const RestoreArguments& arguments) {
   // A root that stands in for another is older, or has only a part.
   if (image.recovered_roots().size() > (arguments.fs_location ? 1 : 0)) return true;
-  if (image.log_is_unused() || image.fs().blocks_tolerated() > 0) return true;
+  if (image.root_is_stand_in() || image.log_is_unused() || image.fs().blocks_tolerated() > 0) return true;
   return image.damage().any_of(
       [](uint64_t tree) { return btrfs::is_fs_tree(tree) || tree == btrfs::id::root_tree; });
 }

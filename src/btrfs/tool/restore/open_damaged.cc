@@ -97,6 +97,8 @@ class DamagedOpener {
     image->data_ = std::make_unique<DataCache>(cache_);
     image->root_ = root_;
     image->root_source_ = root_source_;
+    image->root_is_stand_in_ = !options_.tree_location && !options_.backup_root && !options_.generation &&
+                               (root_.address != super_root(image->fs_->super()).address || nothing_found_);
     image->recovered_ = std::move(recovered_);
     auto replayed = options_.replay_log ? replay_log(*image->fs_) : Result<void>();
     if (!replayed) log_.warning("the log left by a crash cannot be used", {}, &replayed.error());
@@ -119,6 +121,7 @@ class DamagedOpener {
     for (const RootCandidate& candidate : candidates_->of(id::root_tree))
       if (is_usable(candidate.pointer())) return use(candidate.pointer(), "a scan of the metadata");
     // Nothing leads to files; what is left are the subvolumes' own blocks.
+    nothing_found_ = true;
     return use(super_root(super), "nothing: no root tree can be read");
   }
 
@@ -302,6 +305,7 @@ class DamagedOpener {
   std::optional<Cursor> extents_;  // of the extent tree, if it was found
   BlockPointer root_;
   std::string root_source_;
+  bool nothing_found_ = false;
   std::map<uint64_t, Root> recovered_;
 };
 

@@ -47,6 +47,8 @@ class DamagedImage {
   // Where the root tree is, and how it was found: "the superblock", "backup 2", "a scan of the metadata" …
   const BlockPointer& root() const { return root_; }
   const std::string& root_source() const { return root_source_; }
+  // Not the last commit's, and not asked for.
+  bool root_is_stand_in() const { return root_is_stand_in_; }
   // Roots that stand in for lost ones; their contents may be those of an older generation.
   const std::map<uint64_t, Root>& recovered_roots() const { return recovered_; }
   // There is a log left by a crash and it could not be used.
@@ -61,6 +63,7 @@ class DamagedImage {
   BlockPointer root_;
   std::string root_source_;
   std::map<uint64_t, Root> recovered_;
+  bool root_is_stand_in_ = false;
   bool log_is_unused_ = false;
 };
 

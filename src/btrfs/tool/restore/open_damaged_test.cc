@@ -103,6 +103,7 @@ TEST(OpenDamaged, UsesTheNewestBackupWhenTheRootTreeIsLost_BT032) {
   auto restored = restore_all(std::move(devices), {}, everything());
   ASSERT_TRUE(restored) << restored.error().message();
   EXPECT_NE(restored->root_source, "the superblock");
+  EXPECT_TRUE(restored->root_is_stand_in);
   EXPECT_FALSE(restored->entries.empty());
 }
 
@@ -130,6 +131,7 @@ TEST(OpenDamaged, TakesTheRootTreeThatWasAskedFor) {
   auto by_generation = restore_all(image.overlays(), {.generation = super.generation.value()}, everything());
   ASSERT_TRUE(by_generation) << by_generation.error().message();
   EXPECT_EQ(by_generation->root_source, "a scan of the metadata");
+  EXPECT_FALSE(by_generation->root_is_stand_in);
   expect_whole(image, *by_generation);
   EXPECT_FALSE(restore_all(image.overlays(), {.generation = super.generation + 5}));
   EXPECT_FALSE(restore_all(image.overlays(), {.tree_location = super.root + 1}));

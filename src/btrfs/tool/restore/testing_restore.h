@@ -173,7 +173,7 @@ struct Restored {
   std::vector<LostBlock> blocks;
   std::string root_source;
   uint64_t tolerated = 0;  // blocks that were not as they should be
-  bool log_is_unused = false;
+  bool log_is_unused = false, root_is_stand_in = false;
 
   bool tells(CopyLoss::Kind kind, const std::string& path) const {
     for (const Loss& loss : losses)
@@ -208,6 +208,7 @@ inline Result<Restored> restore_all(Devices devices, DamagedOpenOptions open = {
   restored.entries = target.manifest();
   restored.blocks = image->damage().blocks();
   restored.tolerated = image->fs().blocks_tolerated();
+  restored.root_is_stand_in = image->root_is_stand_in();
   restored.log_is_unused = image->log_is_unused();
   return restored;
 }
