@@ -61,7 +61,9 @@ struct Sum {
     b += other.b;
   }
   void add(const Sum& hash, Times times) {
-    uint64_t product = modulo_prime(static_cast<unsigned __int128>(hash.a) * (times.count % prime));
+    uint64_t product = hash.a;  // most facts hold once
+    if (times.count != 1)
+      product = modulo_prime(static_cast<unsigned __int128>(product) * (times.count % prime));
     if (times.subtracts && product != 0) product = prime - product;
     add({product, times.subtracts ? 0 - hash.b * times.count : hash.b * times.count});
   }
