@@ -187,6 +187,34 @@ TEST_P(EachBlock, DestroyedLosesNoMoreThanItHeld_BT035) {
   }
 }
 
+// Their trees are found, but nothing says any more that the directories above have them.
+TEST(Restore, SubvolumesWhoseReferencesAreLostAreTold) {
+  PristineImage image("snapshots-4k");
+  Devices devices = image.overlays();
+  int destroyed = 0;
+  for (const auto& block : image.blocks()) {
+    if (block.owner != id::root_tree || block.level != 0) continue;
+    bool has_references = false;
+    image.change_block(devices, block.bytenr, [&](MutableBytes bytes) {
+      const TreeBlock leaf{Bytes(bytes)};
+      for (uint32_t slot = 0; slot < leaf.nritems(); ++slot)
+        has_references |= leaf.key(slot).type == ItemType::root_ref;
+    });
+    if (!has_references) continue;
+    destroy(image, devices, block.bytenr);
+    ++destroyed;
+  }
+  ASSERT_GT(destroyed, 0);
+  auto restored = restore_all(std::move(devices), {}, with_snapshots());
+  ASSERT_TRUE(restored) << restored.error().message();
+  EXPECT_EQ(restored->root_source, "the superblock");
+  const UnpackedImage files("snapshots-4k");
+  for (const auto& [path, entry] : files.manifest()) {
+    const bool is_subvolume = path != "/" && entry["ino"] == id::first_free;
+    EXPECT_TRUE(!is_subvolume || is_told(*restored, path)) << path << "\n" << restored->text();
+  }
+}
+
 // Bits that turned over in memory before the block was written: its checksum is right, one item is not.
 TEST_P(EachBlock, WithAnInvalidItemLosesNoMoreThanThat_BT021) {
   PristineImage image(GetParam());

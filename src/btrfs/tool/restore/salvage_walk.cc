@@ -96,10 +96,25 @@ std::optional<WalkEntry> SalvageWalk::next_of_walk() {
       walker_->skip();
       continue;
     }
+    if (found.id.is_empty_subvolume()) tell_lost_subvolume(found);
     note_place(found);
     return found;
   }
   return std::nullopt;
+}
+
+// A subvolume to which no reference leads is an empty directory: in a snapshot by right, elsewhere because
+// the reference is lost.
+void SalvageWalk::tell_lost_subvolume(const WalkEntry& entry) {
+  const uint64_t parent = entry.parent.subvolume;
+  const Damage* damage = fs_.damage();
+  const bool may_be_lost = fs_.given_roots().contains(parent) ||
+                           (damage && damage->touches(id::root_tree, {parent, ItemType::root_ref, 0},
+                                                      {parent, ItemType::root_ref, ~0ull}));
+  if (may_be_lost)
+    lost_({CopyLoss::Kind::entry, path_, 0, 0,
+           Error(karst::err::corrupt, "the reference to this subvolume may be lost")
+               .at("parent subvolume", parent)});
 }
 
 std::optional<WalkEntry> SalvageWalk::repeated_directory() {

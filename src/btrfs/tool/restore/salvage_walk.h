@@ -43,6 +43,7 @@ class SalvageWalk final : public EntrySource {
   std::string in_copy(std::string_view path) const;
   bool take(WalkEntry& entry);
   void note_place(const WalkEntry& entry);
+  void tell_lost_subvolume(const WalkEntry& entry);
   void tell_lost_names(const Tree& tree);
   void tell_lost_names(InodeId directory, std::string path);
 
