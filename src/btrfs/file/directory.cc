@@ -4,12 +4,10 @@ namespace karst::btrfs {
 namespace {
 
 // Whether the tree `parent` really has the subvolume `child` under this name: not so in a snapshot of it.
-// Where the item that would say is lost, it is taken to: an empty directory would hide what is lost.
 Result<bool> has_root_ref(const Filesystem& fs, uint64_t parent, uint64_t child, uint64_t directory,
                           std::string_view name) {
   Cursor cursor(fs.root_tree());
-  const Key key{parent, ItemType::root_ref, child};
-  if (!TRY(cursor.find(key))) return cursor.is_lost(key, key);
+  if (!TRY(cursor.find({parent, ItemType::root_ref, child}))) return false;
   const auto* ref = cursor.as<RootRef>();
   return ref && ref->dirid == directory && as_text(cursor.data().subspan(sizeof(RootRef))) == name;
 }
