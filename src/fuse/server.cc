@@ -156,8 +156,9 @@ void give_way_to_clients() {
   ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &none);  // where it fails, reading is merely slower
 }
 
-// Twice the processors, so that some may wait for the device; more gain nothing.
-unsigned default_threads() { return std::clamp(2 * std::thread::hardware_concurrency(), 2u, 16u); }
+// As many as there are processors: each more is one more that is woken in turn, and a large file was read
+// more slowly (0.86, 0.82 and 0.79 of the speed of Linux's own mount with 2, 3 and 4 on two processors).
+unsigned default_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 16u); }
 
 }  // namespace
 
