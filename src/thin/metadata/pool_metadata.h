@@ -1,0 +1,187 @@
+// A pool's metadata: its devices, what they map, and the space of both, as one state that moves from commit
+// to commit.
+//
+// Everything between two commits is one transaction, whoever's changes they are. commit() ends it: under the
+// lock the trees are made complete and the next transaction begins; without the lock the blocks are written,
+// then the superblock, which makes them the durable state. Should anything fail, what was not durable is
+// given up as a whole, the running transaction included: abort() goes back to the durable state.
+//
+// A device's mapping root is kept here while the device changes, and put into the tree above at the commit.
+// So that this is the same as if it had been put there at once, the path to it is the transaction's own from
+// the first change (Btree::own_path).
+//
+// Locks: thin.commit (one commit at a time, held across its I/O) → thin.metadata (shared by lookups,
+// exclusive for changes; held while blocks of the trees are read).
+#pragma once
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "block/device.h"
+#include "cache/cache.h"
+#include "core/mutex.h"
+#include "thin/format/superblock.h"
+#include "thin/metadata/btree.h"
+#include "thin/metadata/data_space.h"
+#include "thin/metadata/metadata_space.h"
+
+namespace karst::thin {
+
+inline constexpr LockClass commit_lock{"thin.commit"};
+inline constexpr LockClass metadata_lock{"thin.metadata"};
+
+// A device that somebody uses. Obtained from open_device(); lives until the last ThinDeviceRef is gone.
+class ThinDevice {
+ public:
+  explicit ThinDevice(DeviceId id) : id_(id) {}
+  DeviceId id() const { return id_; }
+  // Whether a mapping is (or may be) used by others too. Lock-free.
+  bool is_shared(const Mapping& mapping) const {
+    return snapshotted_time_.load(std::memory_order_acquire) > mapping.time;
+  }
+  // A transaction with changes of this device was given up: what was written since the commit before it may
+  // be lost, and a flush cannot be answered with success.
+  bool has_lost_changes() const { return lost_changes_.load(std::memory_order_acquire); }
+
+ private:
+  friend class PoolMetadata;
+  const DeviceId id_;
+  std::atomic<uint32_t> snapshotted_time_{0};
+  std::atomic<bool> lost_changes_{false};
+  // Guarded by thin.metadata.
+  bool exists_ = true;  // false once a transaction that made it was given up
+  MetadataBlock root_{};
+  uint64_t mapped_blocks_ = 0;
+  uint64_t transaction_id_ = 0;
+  uint32_t creation_time_ = 0;
+  bool details_changed_ = false;
+  bool owned_ = false;  // the path to its root is the transaction's own; root_ may differ from the tree's
+};
+using ThinDeviceRef = std::shared_ptr<ThinDevice>;
+
+class PoolMetadata {
+ public:
+  // Makes a new pool: writes the whole of it, durable on return. The device's size decides how many metadata
+  // blocks there are. err::no_space if it is too small.
+  static Result<std::unique_ptr<PoolMetadata>> format(block::Device& device, cache::Cache& cache,
+                                                      uint32_t data_block_sectors);
+  // Opens one. err::super_… and those of reading; a device smaller than the space map says is err::invalid.
+  static Result<std::unique_ptr<PoolMetadata>> open(block::Device& device, cache::Cache& cache,
+                                                    Opening opening);
+  ~PoolMetadata();
+
+  uint32_t data_block_sectors() const { return data_block_sectors_; }
+
+  // Devices. err::exists; err::no_device; err::busy for one that is open.
+  Result<void> create_thin(DeviceId id);
+  Result<void> create_snap(DeviceId id, DeviceId origin);
+  Result<void> delete_device(DeviceId id);
+  Result<ThinDeviceRef> open_device(DeviceId id);
+  Result<std::vector<DeviceId>> devices();
+
+  // Mappings.
+  Result<std::optional<Mapping>> find(const ThinDevice& device, VirtualBlock block);
+  // Calls each(virtual block, mapping) for what is mapped in [from, to), in order, until it returns false.
+  Result<void> walk(const ThinDevice& device, VirtualBlock from, VirtualBlock to,
+                    FunctionRef<bool(VirtualBlock, Mapping)> each);
+  // Maps, or maps anew: a data block that was mapped there has one referrer less. `block` brings its own.
+  Result<Mapping> insert(ThinDevice& device, VirtualBlock virtual_block, DataBlock block);
+  // Data blocks have one referrer less each; each(…) sees them before.
+  Result<void> erase(ThinDevice& device, VirtualBlock from, VirtualBlock to,
+                     FunctionRef<Result<void>(VirtualBlock, Mapping)> each);
+  Result<std::optional<VirtualBlock>> highest_mapped(const ThinDevice& device);
+  uint64_t mapped_blocks(const ThinDevice& device) const;
+  struct Details {
+    uint64_t mapped_blocks, transaction_id;
+    uint32_t creation_time, snapshotted_time;
+  };
+  Details details(const ThinDevice& device) const;
+
+  // Data blocks.
+  Result<std::optional<DataBlock>> allocate();
+  Result<void> retain(DataBlock begin, uint64_t count);
+  Result<void> release(DataBlock begin, uint64_t count);
+  Result<uint32_t> count(DataBlock block);
+
+  // Sizes, in blocks. Available metadata leaves out the reserve that a commit may need (TH-034).
+  struct Space {
+    uint64_t data_blocks, data_available;
+    uint64_t metadata_blocks, metadata_available;
+    bool metadata_reserve_used;
+  };
+  Space space() const;
+  Result<void> grow_data(uint64_t blocks);
+  Result<void> grow_metadata(uint64_t blocks);
+
+  uint64_t transaction_id() const;
+  // err::invalid if the current one is another.
+  Result<void> set_transaction_id(uint64_t current, uint64_t next);
+
+  // The metadata snapshot: the durable state, held for readers of the device. err::busy, err::not_found.
+  Result<void> reserve_metadata_snap(FunctionRef<Result<void>()> flush_data);
+  Result<void> release_metadata_snap();
+  MetadataBlock held_root() const;
+
+  bool needs_check() const;
+  // Sets the flag on the device at once; clearing is check's business.
+  Result<void> set_needs_check();
+
+  // True if a commit would write something.
+  bool changed() const;
+  // Makes everything until now durable. `flush_data` runs after the last change that belongs to it and before
+  // the superblock is written (TH-010). After an error only abort() helps.
+  Result<void> commit(FunctionRef<Result<void>()> flush_data);
+  // Back to the durable state. If that cannot be read: err::failed from everything from then on.
+  Result<void> abort();
+
+ private:
+  class DeviceTrees;
+  class MappedBlocks;
+  struct State;
+  PoolMetadata(block::Device& device, cache::Cache& cache);
+
+  Result<void> load(Opening opening) REQUIRES(lock_);
+  Result<void> start_empty(uint32_t data_block_sectors) REQUIRES(lock_);
+  Result<void> check_usable() const REQUIRES_SHARED(lock_);
+  Result<void> begin_change() REQUIRES(lock_);
+  Result<void> reload_device(ThinDevice& device) REQUIRES(lock_);
+  Result<ThinDeviceRef> device_locked(DeviceId id) REQUIRES(lock_);
+  Result<void> own(ThinDevice& device) REQUIRES(lock_);
+  Result<void> put_root(ThinDevice& device) REQUIRES(lock_);
+  Result<void> put_devices() REQUIRES(lock_);
+  Result<bool> exists(DeviceId id) REQUIRES(lock_);
+  Result<void> add_device(DeviceId id, MetadataBlock root, uint64_t mapped_blocks) REQUIRES(lock_);
+  uint64_t reserve() const REQUIRES_SHARED(lock_);
+
+  // Its three steps; write_commit() needs no lock: what it writes does not change any more.
+  struct Commit {
+    const BlockStore* store = nullptr;  // lives: abort() needs the commit's mutex
+    BlockStore::Frozen frozen;
+    uint64_t data_state = 0;
+    std::vector<std::byte> superblock;
+  };
+  Result<std::optional<Commit>> prepare_commit() REQUIRES(commit_mutex_, lock_);
+  Result<void> write_commit(Commit& commit, FunctionRef<Result<void>()> flush_data) REQUIRES(commit_mutex_);
+  void finish_commit(Commit commit) REQUIRES(commit_mutex_, lock_);
+
+  block::Device& device_;
+  cache::Cache& cache_;
+  uint32_t data_block_sectors_ = 0;  // constant after format() or open()
+
+  Mutex commit_mutex_{commit_lock};
+  mutable SharedMutex lock_{metadata_lock};
+  std::unique_ptr<State> state_ GUARDED_BY(lock_);
+  std::vector<std::byte> superblock_ GUARDED_BY(lock_);  // the durable one, whole
+  uint64_t transaction_id_ GUARDED_BY(lock_) = 0;
+  uint32_t time_ GUARDED_BY(lock_) = 0;
+  MetadataBlock held_root_ GUARDED_BY(lock_){};
+  bool changed_ GUARDED_BY(lock_) = false;
+  bool failed_ GUARDED_BY(lock_) = false;
+  std::map<DeviceId, std::weak_ptr<ThinDevice>> open_ GUARDED_BY(lock_);
+  std::map<DeviceId, ThinDeviceRef> dirty_ GUARDED_BY(lock_);  // with details or roots to be put
+  std::vector<ThinDeviceRef> in_commit_ GUARDED_BY(lock_);     // whose changes are being committed
+};
+
+}  // namespace karst::thin
