@@ -54,7 +54,7 @@ class BlockCounts {
   std::vector<uint32_t> take_changed_bitmaps();
   // Blocks whose counts were or are above 2 and have changed since this was last asked.
   std::vector<MetadataBlock> take_changed_large();
-  bool has_changed_large() const { return !changed_large_.empty(); }
+  uint64_t changed_large() const { return changed_large_.size(); }
 
  private:
   void note_change(uint64_t block, uint32_t before, uint32_t after);

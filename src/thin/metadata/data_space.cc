@@ -62,7 +62,7 @@ Result<MutableBitmapView> DataSpace::own_bitmap(uint32_t index) {
   const auto own = TRY(store_.shadow(BlockKind::bitmap, old));
   if (own.number != old) {
     index_[index].blocknr = raw(own.number);
-    changed_[index] = true;
+    mark_changed(index);
     held_bitmaps_.emplace(index, Held{state_, old});
   }
   return MutableBitmapView(own.bytes);
@@ -94,7 +94,7 @@ Result<void> DataSpace::set_count(MutableBitmapView bitmap, DataBlock block, uin
   return {};
 }
 
-Result<void> DataSpace::change(DataBlock block, int by) {
+Result<DataSpace::Change> DataSpace::change(DataBlock block, int by) {
   const uint32_t before = TRY(count(block));
   if (by < 0 ? before == 0 : before == std::numeric_limits<uint32_t>::max())
     return Error(err::space_map,
@@ -102,27 +102,63 @@ Result<void> DataSpace::change(DataBlock block, int by) {
         .at("data block", block);
   const uint32_t after = by < 0 ? before - 1 : before + 1;
   const uint32_t index = index_of(block), entry = entry_of(block);
-  const MutableBitmapView own = TRY(own_bitmap(index));
-  TRY(set_count(own, block, before, after));
+  TRY(set_count(TRY(own_bitmap(index)), block, before, after));
   IndexEntry& info = index_[index];
   if (before == 0) {
     ++allocated_;
     info.nr_free -= 1;
     if (info.none_free_before == entry) info.none_free_before = entry + 1;
-    changed_[index] = true;
+    mark_changed(index);
   } else if (after == 0) {
     --allocated_;
     info.nr_free += 1;
     info.none_free_before = std::min(info.none_free_before.value(), entry);
-    changed_[index] = true;
-    if (!TRY(was_free(index, entry))) {
-      ++held_;
-      ++freed_[state_];
-    } else {
-      search_from_ = std::min(search_from_, raw(block));
-    }
+    mark_changed(index);
   }
+  return Change{before, after};
+}
+
+void DataSpace::mark_changed(uint32_t index) {
+  if (changed_[index]) return;
+  changed_[index] = true;
+  ++changes_;
+}
+
+Result<void> DataSpace::retain(DataBlock block) {
+  TRY(change(block, +1));
   return {};
+}
+
+Result<bool> DataSpace::release(DataBlock block, Freed freed) {
+  if (TRY(change(block, -1)).after != 0) return false;
+  if (freed == Freed::kept) {
+    kept_.insert(block);
+    ++kept_count_;
+  } else {
+    TRY(hold(block));
+  }
+  return true;
+}
+
+// Until the running transaction is durable.
+Result<void> DataSpace::hold(DataBlock block) {
+  FreedBlocks& freed = freed_[state_];
+  if (TRY(was_free(index_of(block), entry_of(block)))) freed.listed.insert(block);
+  ++freed.count;
+  ++held_;
+  return {};
+}
+
+void DataSpace::give_back(DataBlock begin, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) {
+    const DataBlock block{raw(begin) + i};
+    if (!kept_.erase(block)) continue;
+    --kept_count_;
+    // The bitmaps that would say so may be gone by now.
+    freed_[state_].listed.insert(block);
+    ++freed_[state_].count;
+    ++held_;
+  }
 }
 
 // In every state that is held.
@@ -135,6 +171,14 @@ Result<bool> DataSpace::was_free(uint32_t index, uint32_t entry) {
   return true;
 }
 
+Result<bool> DataSpace::may_give_out(uint32_t index, uint32_t entry) {
+  const DataBlock block{uint64_t{index} * bitmap_entries + entry};
+  if (kept_.contains(block)) return false;
+  for (const auto& [state, freed] : freed_)
+    if (freed.listed.contains(block)) return false;
+  return was_free(index, entry);
+}
+
 // An entry of this bitmap that may be given out.
 Result<std::optional<uint32_t>> DataSpace::find_in(uint32_t index, uint32_t from) {
   if (index_[index].nr_free == 0) return std::optional<uint32_t>();
@@ -142,7 +186,7 @@ Result<std::optional<uint32_t>> DataSpace::find_in(uint32_t index, uint32_t from
   const BitmapView view(ref.bytes());
   const uint32_t end = entries_of(index);
   for (uint32_t entry = view.find_free(from, end); entry < end; entry = view.find_free(entry + 1, end))
-    if (TRY(was_free(index, entry))) return std::optional<uint32_t>(entry);
+    if (TRY(may_give_out(index, entry))) return std::optional<uint32_t>(entry);
   return std::optional<uint32_t>();
 }
 
@@ -171,6 +215,7 @@ Result<void> DataSpace::grow(uint64_t blocks) {
     const auto made = TRY(store_.create(BlockKind::bitmap));
     index_.push_back({.blocknr = raw(made.number), .nr_free = bitmap_entries, .none_free_before = 0});
     changed_.push_back(true);
+    ++changes_;
   }
   blocks_ = blocks;
   return {};
@@ -182,6 +227,7 @@ Result<SpaceMapRoot> DataSpace::flush() {
     index_root_ = TRY(index_tree_.insert(index_root_, index, index_[index]));
     changed_[index] = false;
   }
+  changes_ = 0;
   return SpaceMapRoot{blocks_, allocated_, raw(index_root_), raw(count_root_)};
 }
 
@@ -190,7 +236,7 @@ uint64_t DataSpace::freeze() { return state_++; }
 void DataSpace::committed(uint64_t state) {
   std::erase_if(held_bitmaps_, [&](const auto& held) { return held.second.state <= state; });
   while (!freed_.empty() && freed_.begin()->first <= state) {
-    held_ -= freed_.begin()->second;
+    held_ -= freed_.begin()->second.count;
     freed_.erase(freed_.begin());
     search_from_ = 0;
   }

@@ -64,7 +64,7 @@ Result<void> MetadataSpace::load_large_counts() {
 Result<void> MetadataSpace::flush_large_counts() {
   BlockCounts& counts = store_.counts();
   // The tree's own blocks have one referrer each, so this comes to an end.
-  while (counts.has_changed_large()) {
+  while (counts.changed_large() > 0) {
     for (const MetadataBlock block : counts.take_changed_large()) {
       if (const uint32_t count = counts.count(block); count >= count_in_tree)
         count_root_ = TRY(count_tree_.insert(count_root_, raw(block), le32(count)));
@@ -124,8 +124,9 @@ Result<SpaceMapRoot> MetadataSpace::flush() {
   return SpaceMapRoot{counts.blocks(), counts.allocated(), raw(index_block_), raw(count_root_)};
 }
 
-uint64_t MetadataSpace::flush_needs(uint64_t changes) const {
-  return 1 + std::min<uint64_t>(bitmaps_for(store_.nr_blocks()), changes) + changes;
+uint64_t MetadataSpace::flush_needs() const {
+  // The index, every bitmap, and for each large count that changes a path of their tree.
+  return 1 + bitmaps_for(store_.nr_blocks()) + 3 * store_.counts().changed_large();
 }
 
 }  // namespace karst::thin

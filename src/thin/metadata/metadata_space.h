@@ -21,8 +21,8 @@ class MetadataSpace {
   Result<void> open(const SpaceMapRoot& root);
   // The root for the superblock. Nothing may be taken or freed between this and the store's freeze().
   Result<SpaceMapRoot> flush();
-  // Blocks that a flush takes at most if this many blocks are changed besides.
-  uint64_t flush_needs(uint64_t changes) const;
+  // Blocks that a flush takes at most.
+  uint64_t flush_needs() const;
 
  private:
   Result<void> load_bitmap(uint32_t index);

@@ -17,6 +17,13 @@ const Superblock& view(const std::vector<std::byte>& block) { return *overlay<Su
 
 Error no_such_device(DeviceId id) { return Error::make(err::no_device, "no thin device {} in the pool", id); }
 
+// A pool that nobody uses yet.
+class NoSteps final : public CommitSteps {
+ public:
+  Result<void> flush_data() override { return {}; }
+  void settle() override {}
+};
+
 uint64_t blocks_of(const block::Device& device) {
   return std::min(device.size() / metadata_block_size, metadata_blocks_max);
 }
@@ -89,7 +96,8 @@ Result<std::unique_ptr<PoolMetadata>> PoolMetadata::format(block::Device& device
     ExclusiveLock lock(pool->lock_);
     TRY(pool->start_empty(data_block_sectors));
   }
-  TRY(pool->commit([]() -> Result<void> { return {}; }));
+  NoSteps none;
+  TRY(pool->commit(none));
   return pool;
 }
 
@@ -154,9 +162,35 @@ Result<void> PoolMetadata::check_usable() const {
 
 Result<void> PoolMetadata::begin_change() {
   TRY(check_usable());
+  TRY(check_room());
   TRY(state_->store.balance());
   changed_ = true;
   return {};
+}
+
+// Whether one more change, and then a commit, can find the blocks they need.
+Result<void> PoolMetadata::check_room() const {
+  const State& state = *state_;
+  // Each entry put into a tree copies at most a path, which is most often the transaction's own already.
+  constexpr uint64_t path = 3;
+  const uint64_t to_commit = path * (dirty_.size() + state.data.changes()) + state.metadata.flush_needs();
+  // A shared leaf that is copied changes the counts of all its blocks: in the bitmaps, and in the tree of
+  // large ones.
+  const bool shares = time_ > 0 || held_root_ != MetadataBlock{0};
+  const uint64_t bitmaps = std::min<uint64_t>(node_capacity(sizeof(le64)), bitmaps_for(state.data.blocks()));
+  const uint64_t to_change = 8 + (shares ? 2 * bitmaps : 0);
+  if (state.store.counts().available() >= to_commit + to_change) return {};
+  return Error::make(err::no_space, "the metadata device is full ({} of {} blocks left)",
+                     state.store.counts().available(), state.store.nr_blocks());
+}
+
+void PoolMetadata::note_change(ThinDevice& device) {
+  device.changed_in_.store(transaction_, std::memory_order_release);
+}
+
+void PoolMetadata::set_watcher(ThinDevice& device, MappingWatcher* watcher) {
+  ExclusiveLock lock(lock_);
+  device.watcher_ = watcher;
 }
 
 // ---- devices
@@ -338,32 +372,44 @@ Result<Mapping> PoolMetadata::insert(ThinDevice& device, VirtualBlock virtual_bl
   FunctionRef<Result<void>(Bytes)> replaced(note);
   const le64 value = mapping.pack();
   device.root_ = TRY(state_->mappings.insert(device.root_, raw(virtual_block), bytes_of(value), &replaced));
+  note_change(device);
   if (before) {
     TRY(state_->data.release(before->block));
   } else {
     ++device.mapped_blocks_;
     device.details_changed_ = true;
   }
+  if (device.watcher_ != nullptr) device.watcher_->mapped(virtual_block, mapping);
   return mapping;
 }
 
-Result<void> PoolMetadata::erase(ThinDevice& device, VirtualBlock from, VirtualBlock to,
-                                 FunctionRef<Result<void>(VirtualBlock, Mapping)> each) {
+Result<void> PoolMetadata::erase(ThinDevice& device, VirtualBlock from, VirtualBlock to, Freed freed,
+                                 FunctionRef<void(VirtualBlock, Mapping, bool last)> each) {
   ExclusiveLock lock(lock_);
   TRY(begin_change());
   TRY(own(device));
+  note_change(device);
   auto erased = [&](NodeView leaf, uint32_t begin, uint32_t end) -> Result<void> {
     for (uint32_t i = begin; i < end; ++i) {
       const Mapping mapping = Mapping::unpack(leaf.value_as<le64>(i));
-      TRY(each(VirtualBlock{leaf.key(i)}, mapping));
-      TRY(state_->data.release(mapping.block));
+      const bool last = TRY(state_->data.release(mapping.block, freed));
+      each(VirtualBlock{leaf.key(i)}, mapping, last);
     }
     device.mapped_blocks_ -= end - begin;
     device.details_changed_ = true;
     return {};
   };
   device.root_ = TRY(state_->mappings.erase(device.root_, raw(from), raw(to), erased));
+  if (device.watcher_ != nullptr) device.watcher_->unmapped(from, to);
   return {};
+}
+
+void PoolMetadata::give_back(DataBlock begin, uint64_t count) {
+  ExclusiveLock lock(lock_);
+  if (!state_ || failed_) return;
+  state_->data.give_back(begin, count);
+  // So that a commit comes, which makes them available.
+  changed_ = true;
 }
 
 Result<std::optional<VirtualBlock>> PoolMetadata::highest_mapped(const ThinDevice& device) {
@@ -394,17 +440,10 @@ Result<std::optional<DataBlock>> PoolMetadata::allocate() {
   return state_->data.allocate();
 }
 
-Result<void> PoolMetadata::retain(DataBlock begin, uint64_t count) {
+Result<void> PoolMetadata::release(DataBlock block) {
   ExclusiveLock lock(lock_);
-  TRY(begin_change());
-  for (uint64_t i = 0; i < count; ++i) TRY(state_->data.retain(DataBlock{raw(begin) + i}));
-  return {};
-}
-
-Result<void> PoolMetadata::release(DataBlock begin, uint64_t count) {
-  ExclusiveLock lock(lock_);
-  TRY(begin_change());
-  for (uint64_t i = 0; i < count; ++i) TRY(state_->data.release(DataBlock{raw(begin) + i}));
+  TRY(check_usable());
+  TRY(state_->data.release(block));
   return {};
 }
 
@@ -508,13 +547,14 @@ Result<std::optional<PoolMetadata::Commit>> PoolMetadata::prepare_commit() {
   seal_block(BlockKind::superblock, superblock_at, commit.superblock);
   commit.frozen = state.store.freeze();
   commit.data_state = state.data.freeze();
+  commit.transaction = transaction_++;
   changed_ = false;
   return std::optional<Commit>(std::move(commit));
 }
 
-Result<void> PoolMetadata::write_commit(Commit& commit, FunctionRef<Result<void>()> flush_data) {
+Result<void> PoolMetadata::write_commit(Commit& commit, CommitSteps& steps) {
   TRY(commit.store->write(commit.frozen.blocks));
-  TRY(flush_data());
+  TRY(steps.flush_data());
   TRY(device_.flush());
   return device_.write(0, commit.superblock, block::IoFlags::fua);
 }
@@ -524,9 +564,10 @@ void PoolMetadata::finish_commit(Commit commit) {
   state_->store.counts().make_available(commit.frozen.leaving);
   state_->data.committed(commit.data_state);
   in_commit_.clear();
+  durable_.store(commit.transaction, std::memory_order_release);
 }
 
-Result<void> PoolMetadata::commit(FunctionRef<Result<void>()> flush_data) {
+Result<void> PoolMetadata::commit(CommitSteps& steps) {
   const auto where = [&] { return fmt::format("committing to {}", device_.name()); };
   MutexLock one(commit_mutex_);
   std::optional<Commit> commit;
@@ -535,7 +576,8 @@ Result<void> PoolMetadata::commit(FunctionRef<Result<void>()> flush_data) {
     commit = TRY(prepare_commit().context(where));
   }
   if (!commit) return {};
-  TRY(write_commit(*commit, flush_data).context(where));
+  TRY(write_commit(*commit, steps).context(where));
+  steps.settle();
   ExclusiveLock lock(lock_);
   finish_commit(std::move(*commit));
   return {};
@@ -552,7 +594,9 @@ Result<void> PoolMetadata::abort() {
   auto loaded = load(Opening::for_writing);
   for (auto& [id, weak] : open_) {
     const ThinDeviceRef device = weak.lock();
-    if (device && loaded && !reload_device(*device)) device->exists_ = false;
+    if (!device) continue;
+    if (loaded && !reload_device(*device)) device->exists_ = false;
+    if (device->watcher_ != nullptr) device->watcher_->forget_all();
   }
   if (loaded) return {};
   failed_ = true;
@@ -561,7 +605,7 @@ Result<void> PoolMetadata::abort() {
 
 // ---- the metadata snapshot
 
-Result<void> PoolMetadata::reserve_metadata_snap(FunctionRef<Result<void>()> flush_data) {
+Result<void> PoolMetadata::reserve_metadata_snap(CommitSteps& steps) {
   MutexLock one(commit_mutex_);
   ExclusiveLock lock(lock_);
   TRY(check_usable());
@@ -569,7 +613,8 @@ Result<void> PoolMetadata::reserve_metadata_snap(FunctionRef<Result<void>()> flu
     return Error(err::busy, "Pool metadata snapshot already exists: release this before taking another.");
   // What is held has to be durable, and nothing may change before it is.
   if (auto commit = TRY(prepare_commit())) {
-    TRY(write_commit(*commit, flush_data));
+    TRY(write_commit(*commit, steps));
+    steps.settle();
     finish_commit(std::move(*commit));
   }
   TRY(begin_change());

@@ -4,7 +4,9 @@
 // Everything between two commits is one transaction, whoever's changes they are. commit() ends it: under the
 // lock the trees are made complete and the next transaction begins; without the lock the blocks are written,
 // then the superblock, which makes them the durable state. Should anything fail, what was not durable is
-// given up as a whole, the running transaction included: abort() goes back to the durable state.
+// given up as a whole, the running transaction included: abort() goes back to the durable state. Lack of
+// metadata space is no failure: a change that could leave a commit without the room it needs is refused
+// before it begins, with err::no_space (TH-035).
 //
 // A device's mapping root is kept here while the device changes, and put into the tree above at the commit.
 // So that this is the same as if it had been put there at once, the path to it is the transaction's own from
@@ -32,6 +34,15 @@ namespace karst::thin {
 inline constexpr LockClass commit_lock{"thin.commit"};
 inline constexpr LockClass metadata_lock{"thin.metadata"};
 
+// Told of a device's mappings as they change, under thin.metadata held exclusively.
+class MappingWatcher {
+ public:
+  virtual ~MappingWatcher() = default;
+  virtual void mapped(VirtualBlock block, Mapping mapping) = 0;
+  virtual void unmapped(VirtualBlock from, VirtualBlock to) = 0;
+  virtual void forget_all() = 0;  // a transaction was given up
+};
+
 // A device that somebody uses. Obtained from open_device(); lives until the last ThinDeviceRef is gone.
 class ThinDevice {
  public:
@@ -44,12 +55,15 @@ class ThinDevice {
   // A transaction with changes of this device was given up: what was written since the commit before it may
   // be lost, and a flush cannot be answered with success.
   bool has_lost_changes() const { return lost_changes_.load(std::memory_order_acquire); }
+  // The transaction that changed it last; durable if that is (PoolMetadata::is_durable).
+  uint64_t changed_in() const { return changed_in_.load(std::memory_order_acquire); }
 
  private:
   friend class PoolMetadata;
   const DeviceId id_;
   std::atomic<uint32_t> snapshotted_time_{0};
   std::atomic<bool> lost_changes_{false};
+  std::atomic<uint64_t> changed_in_{0};
   // Guarded by thin.metadata.
   bool exists_ = true;  // false once a transaction that made it was given up
   MetadataBlock root_{};
@@ -57,9 +71,22 @@ class ThinDevice {
   uint64_t transaction_id_ = 0;
   uint32_t creation_time_ = 0;
   bool details_changed_ = false;
+  MappingWatcher* watcher_ = nullptr;
   bool owned_ = false;  // the path to its root is the transaction's own; root_ may differ from the tree's
 };
 using ThinDeviceRef = std::shared_ptr<ThinDevice>;
+
+// What its owner does at each commit. Lives as long as the pool does: every commit is given it (TH-018,
+// TH-019).
+class CommitSteps {
+ public:
+  virtual ~CommitSteps() = default;
+  // After the last change that belongs to the commit, and before the superblock is written: what mappings of
+  // it point to has to be stable (TH-010).
+  virtual Result<void> flush_data() = 0;
+  // Before data blocks that the commit freed can be given out: waits for requests that may still use them.
+  virtual void settle() = 0;
+};
 
 class PoolMetadata {
  public:
@@ -80,6 +107,8 @@ class PoolMetadata {
   Result<void> delete_device(DeviceId id);
   Result<ThinDeviceRef> open_device(DeviceId id);
   Result<std::vector<DeviceId>> devices();
+  // One at a time, or none; it outlives its being set.
+  void set_watcher(ThinDevice& device, MappingWatcher* watcher);
 
   // Mappings.
   Result<std::optional<Mapping>> find(const ThinDevice& device, VirtualBlock block);
@@ -88,9 +117,12 @@ class PoolMetadata {
                     FunctionRef<bool(VirtualBlock, Mapping)> each);
   // Maps, or maps anew: a data block that was mapped there has one referrer less. `block` brings its own.
   Result<Mapping> insert(ThinDevice& device, VirtualBlock virtual_block, DataBlock block);
-  // Data blocks have one referrer less each; each(…) sees them before.
-  Result<void> erase(ThinDevice& device, VirtualBlock from, VirtualBlock to,
-                     FunctionRef<Result<void>(VirtualBlock, Mapping)> each);
+  // Data blocks have one referrer less each. each(…) is told whether that was the last; with Freed::kept
+  // those are not given out until give_back().
+  using Freed = DataSpace::Freed;
+  Result<void> erase(ThinDevice& device, VirtualBlock from, VirtualBlock to, Freed freed,
+                     FunctionRef<void(VirtualBlock, Mapping, bool last)> each);
+  void give_back(DataBlock begin, uint64_t count);
   Result<std::optional<VirtualBlock>> highest_mapped(const ThinDevice& device);
   uint64_t mapped_blocks(const ThinDevice& device) const;
   struct Details {
@@ -99,10 +131,9 @@ class PoolMetadata {
   };
   Details details(const ThinDevice& device) const;
 
-  // Data blocks.
+  // Data blocks. The transaction has one that was allocated until it is mapped or released.
   Result<std::optional<DataBlock>> allocate();
-  Result<void> retain(DataBlock begin, uint64_t count);
-  Result<void> release(DataBlock begin, uint64_t count);
+  Result<void> release(DataBlock block);
   Result<uint32_t> count(DataBlock block);
 
   // Sizes, in blocks. Available metadata leaves out the reserve that a commit may need (TH-034).
@@ -120,7 +151,7 @@ class PoolMetadata {
   Result<void> set_transaction_id(uint64_t current, uint64_t next);
 
   // The metadata snapshot: the durable state, held for readers of the device. err::busy, err::not_found.
-  Result<void> reserve_metadata_snap(FunctionRef<Result<void>()> flush_data);
+  Result<void> reserve_metadata_snap(CommitSteps& steps);
   Result<void> release_metadata_snap();
   MetadataBlock held_root() const;
 
@@ -130,9 +161,12 @@ class PoolMetadata {
 
   // True if a commit would write something.
   bool changed() const;
-  // Makes everything until now durable. `flush_data` runs after the last change that belongs to it and before
-  // the superblock is written (TH-010). After an error only abort() helps.
-  Result<void> commit(FunctionRef<Result<void>()> flush_data);
+  // Whether a change of a device (ThinDevice::changed_in) is durable. Lock-free.
+  bool is_durable(uint64_t transaction) const {
+    return transaction <= durable_.load(std::memory_order_acquire);
+  }
+  // Makes everything until now durable. After an error only abort() helps.
+  Result<void> commit(CommitSteps& steps);
   // Back to the durable state. If that cannot be read: err::failed from everything from then on.
   Result<void> abort();
 
@@ -146,6 +180,8 @@ class PoolMetadata {
   Result<void> start_empty(uint32_t data_block_sectors) REQUIRES(lock_);
   Result<void> check_usable() const REQUIRES_SHARED(lock_);
   Result<void> begin_change() REQUIRES(lock_);
+  Result<void> check_room() const REQUIRES(lock_);
+  void note_change(ThinDevice& device) REQUIRES(lock_);
   Result<void> reload_device(ThinDevice& device) REQUIRES(lock_);
   Result<ThinDeviceRef> device_locked(DeviceId id) REQUIRES(lock_);
   Result<void> own(ThinDevice& device) REQUIRES(lock_);
@@ -160,10 +196,11 @@ class PoolMetadata {
     const BlockStore* store = nullptr;  // lives: abort() needs the commit's mutex
     BlockStore::Frozen frozen;
     uint64_t data_state = 0;
+    uint64_t transaction = 0;
     std::vector<std::byte> superblock;
   };
   Result<std::optional<Commit>> prepare_commit() REQUIRES(commit_mutex_, lock_);
-  Result<void> write_commit(Commit& commit, FunctionRef<Result<void>()> flush_data) REQUIRES(commit_mutex_);
+  Result<void> write_commit(Commit& commit, CommitSteps& steps) REQUIRES(commit_mutex_);
   void finish_commit(Commit commit) REQUIRES(commit_mutex_, lock_);
 
   block::Device& device_;
@@ -178,6 +215,8 @@ class PoolMetadata {
   uint32_t time_ GUARDED_BY(lock_) = 0;
   MetadataBlock held_root_ GUARDED_BY(lock_){};
   bool changed_ GUARDED_BY(lock_) = false;
+  uint64_t transaction_ GUARDED_BY(lock_) = 1;  // the running one, counted from opening
+  std::atomic<uint64_t> durable_{0};
   bool failed_ GUARDED_BY(lock_) = false;
   std::map<DeviceId, std::weak_ptr<ThinDevice>> open_ GUARDED_BY(lock_);
   std::map<DeviceId, ThinDeviceRef> dirty_ GUARDED_BY(lock_);  // with details or roots to be put

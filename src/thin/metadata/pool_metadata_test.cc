@@ -14,7 +14,11 @@
 namespace karst::thin {
 namespace {
 
-const auto no_data = []() -> Result<void> { return {}; };
+class NoData final : public CommitSteps {
+ public:
+  Result<void> flush_data() override { return {}; }
+  void settle() override {}
+} no_data;
 
 class PoolMetadataTest : public testing::Test {
  protected:
@@ -97,10 +101,9 @@ TEST_F(PoolMetadataTest, KeepsWhatAModelKeeps) {
         const ThinDeviceRef device = pool->open_device(id).value();
         uint64_t erased = 0;
         auto done = pool->erase(*device, VirtualBlock{from}, VirtualBlock{to},
-                                [&](VirtualBlock at, Mapping mapping) -> Result<void> {
+                                PoolMetadata::Freed::given_back, [&](VirtualBlock at, Mapping mapping, bool) {
                                   EXPECT_EQ(model[id].at(raw(at)), raw(mapping.block));
                                   ++erased;
-                                  return {};
                                 });
         ASSERT_TRUE(done) << done.error().message();
         auto& volume = model[id];
