@@ -190,7 +190,7 @@ Result<std::optional<uint32_t>> DataSpace::find_in(uint32_t index, uint32_t from
   return std::optional<uint32_t>();
 }
 
-Result<std::optional<DataBlock>> DataSpace::allocate() {
+Result<std::optional<DataBlock>> DataSpace::reserve() {
   if (available() == 0) return std::optional<DataBlock>();
   // From the last one given out to the end, then from the start.
   const uint64_t start = search_from_ < blocks_ ? search_from_ : 0;
@@ -202,11 +202,25 @@ Result<std::optional<DataBlock>> DataSpace::allocate() {
     const auto entry = TRY(find_in(index, from));
     if (!entry) continue;
     const DataBlock block{uint64_t{index} * bitmap_entries + *entry};
-    TRY(change(block, +1));
+    kept_.insert(block);
+    ++kept_count_;
     search_from_ = raw(block) + 1;
     return std::optional<DataBlock>(block);
   }
   return std::optional<DataBlock>();
+}
+
+Result<void> DataSpace::use(DataBlock block) {
+  if (!kept_.erase(block))
+    return Error(err::invalid, "a data block is used whose reservation was given up").at("data block", block);
+  --kept_count_;
+  return retain(block);
+}
+
+void DataSpace::unreserve(DataBlock block) {
+  if (!kept_.erase(block)) return;
+  --kept_count_;
+  search_from_ = std::min(search_from_, raw(block));
 }
 
 Result<void> DataSpace::grow(uint64_t blocks) {

@@ -36,8 +36,13 @@ class DataSpace {
   Result<uint32_t> count(DataBlock block);
   Result<void> grow(uint64_t blocks);
 
-  // The next free block, with a count of 1; nothing if there is none.
-  Result<std::optional<DataBlock>> allocate();
+  // Reserves the next free block; nothing if there is none. A reservation is in memory only: a crash between
+  // it and use() leaks nothing.
+  Result<std::optional<DataBlock>> reserve();
+  // A reserved block gets its first referrer. err::invalid if it is not reserved (any more).
+  Result<void> use(DataBlock block);
+  // Not to be used after all.
+  void unreserve(DataBlock block);
   Result<void> retain(DataBlock block);
   enum class Freed : uint8_t { given_back, kept };
   // True if it was the last referrer.

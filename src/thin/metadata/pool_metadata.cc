@@ -359,10 +359,32 @@ Result<void> PoolMetadata::walk(const ThinDevice& device, VirtualBlock from, Vir
       });
 }
 
+Result<void> PoolMetadata::tell(const ThinDevice& device, VirtualBlock from, VirtualBlock to) {
+  SharedLock lock(lock_);
+  TRY(check_usable());
+  if (!device.exists_) return no_such_device(device.id_);
+  uint64_t next = raw(from);
+  const auto gap_until = [&](uint64_t end) {
+    if (next < end) device.watcher_->unmapped(VirtualBlock{next}, VirtualBlock{end});
+  };
+  TRY(state_->mappings.walk(
+      device.root_, raw(from), raw(to), [&](NodeView leaf, uint32_t begin, uint32_t end) -> Result<bool> {
+        for (uint32_t i = begin; i < end; ++i) {
+          gap_until(leaf.key(i));
+          device.watcher_->mapped(VirtualBlock{leaf.key(i)}, Mapping::unpack(leaf.value_as<le64>(i)));
+          next = leaf.key(i) + 1;
+        }
+        return true;
+      }));
+  gap_until(raw(to));
+  return {};
+}
+
 Result<Mapping> PoolMetadata::insert(ThinDevice& device, VirtualBlock virtual_block, DataBlock block) {
   ExclusiveLock lock(lock_);
   TRY(begin_change());
   TRY(own(device));
+  TRY(state_->data.use(block));
   const Mapping mapping{block, time_ & Mapping::time_mask};
   std::optional<Mapping> before;
   auto note = [&](Bytes old) -> Result<void> {
@@ -434,17 +456,16 @@ PoolMetadata::Details PoolMetadata::details(const ThinDevice& device) const {
 
 // ---- space
 
-Result<std::optional<DataBlock>> PoolMetadata::allocate() {
-  ExclusiveLock lock(lock_);
-  TRY(begin_change());
-  return state_->data.allocate();
-}
-
-Result<void> PoolMetadata::release(DataBlock block) {
+Result<std::optional<DataBlock>> PoolMetadata::reserve_block() {
   ExclusiveLock lock(lock_);
   TRY(check_usable());
-  TRY(state_->data.release(block));
-  return {};
+  TRY(check_room());
+  return state_->data.reserve();
+}
+
+void PoolMetadata::unreserve(DataBlock block) {
+  ExclusiveLock lock(lock_);
+  if (state_) state_->data.unreserve(block);
 }
 
 Result<uint32_t> PoolMetadata::count(DataBlock block) {

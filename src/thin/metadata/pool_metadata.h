@@ -34,7 +34,7 @@ namespace karst::thin {
 inline constexpr LockClass commit_lock{"thin.commit"};
 inline constexpr LockClass metadata_lock{"thin.metadata"};
 
-// Told of a device's mappings as they change, under thin.metadata held exclusively.
+// Told of a device's mappings as they change (and, by tell(), as they are), under thin.metadata.
 class MappingWatcher {
  public:
   virtual ~MappingWatcher() = default;
@@ -115,7 +115,9 @@ class PoolMetadata {
   // Calls each(virtual block, mapping) for what is mapped in [from, to), in order, until it returns false.
   Result<void> walk(const ThinDevice& device, VirtualBlock from, VirtualBlock to,
                     FunctionRef<bool(VirtualBlock, Mapping)> each);
-  // Maps, or maps anew: a data block that was mapped there has one referrer less. `block` brings its own.
+  // Tells the device's watcher what is mapped in [from, to) and what is not.
+  Result<void> tell(const ThinDevice& device, VirtualBlock from, VirtualBlock to);
+  // Maps a reserved block, or maps anew: a data block that was mapped there has one referrer less.
   Result<Mapping> insert(ThinDevice& device, VirtualBlock virtual_block, DataBlock block);
   // Data blocks have one referrer less each. each(…) is told whether that was the last; with Freed::kept
   // those are not given out until give_back().
@@ -131,9 +133,9 @@ class PoolMetadata {
   };
   Details details(const ThinDevice& device) const;
 
-  // Data blocks. The transaction has one that was allocated until it is mapped or released.
-  Result<std::optional<DataBlock>> allocate();
-  Result<void> release(DataBlock block);
+  // Reserves a data block for insert(), or until unreserve(). Nothing if there is none.
+  Result<std::optional<DataBlock>> reserve_block();
+  void unreserve(DataBlock block);
   Result<uint32_t> count(DataBlock block);
 
   // Sizes, in blocks. Available metadata leaves out the reserve that a commit may need (TH-034).

@@ -65,7 +65,7 @@ TEST_F(PoolMetadataTest, KeepsWhatAModelKeeps) {
   const auto provision = [&](DeviceId id, uint64_t at, uint64_t count) {
     const ThinDeviceRef device = pool->open_device(id).value();
     for (uint64_t i = at; i < at + count; ++i) {
-      auto block = pool->allocate();
+      auto block = pool->reserve_block();
       ASSERT_TRUE(block) << block.error().message();
       if (!*block) return;
       auto mapping = pool->insert(*device, VirtualBlock{i}, **block);
