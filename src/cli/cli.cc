@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   app.failure_message(CLI::FailureMessage::simple);
   Session session;
   add_btrfs(app, session);
+  add_thin(app, session);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -52,6 +53,13 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_mount(btrfs, session);
   add_btrfs_mkfs(btrfs, session);
   add_btrfs_build(btrfs, session);
+}
+
+void add_thin(CLI::App& app, Session& session) {
+  CLI::App& thin = *app.add_subcommand("thin", "Work with thin pools in files and devices");
+  thin.require_subcommand(0, 1);
+  add_thin_dump(thin, session);
+  add_thin_restore(thin, session);
 }
 
 }  // namespace karst::cli
