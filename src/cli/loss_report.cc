@@ -11,6 +11,14 @@ std::string range_text(const btrfs::CopyLoss& loss) {
   return fmt::format(" bytes {} to {}", loss.offset, loss.offset + loss.length - 1);
 }
 
+std::string heading(btrfs::CopyLoss::Kind kind) {
+  switch (kind) {
+    case btrfs::CopyLoss::Kind::unverified: return "unverified: range";
+    case btrfs::CopyLoss::Kind::older: return "doubtful:";
+    default: return fmt::format("lost: {}", loss_name(kind));
+  }
+}
+
 Json key_json(const btrfs::Key& key) {
   return {{"objectid", key.objectid}, {"type", static_cast<uint8_t>(key.type)}, {"offset", key.offset}};
 }
@@ -38,9 +46,9 @@ void LossReport::add(const btrfs::CopyLoss& loss) {
   unverified_ += unverified;
   unchecked_ += !unverified && loss.error.is(err::checksum);
   if (text_)
-    fmt::print(stderr, "karst: {}: {} {}{}: {}\n", unverified ? "unverified" : "lost",
-               unverified ? "range" : loss_name(loss.kind), printable(loss.path.empty() ? "." : loss.path),
-               range_text(loss), printable(loss.error.message()));
+    fmt::print(stderr, "karst: {} {}{}: {}\n", heading(loss.kind),
+               printable(loss.path.empty() ? "." : loss.path), range_text(loss),
+               printable(loss.error.message()));
   if (writers_.empty()) return;
   Json object{{"kind", loss_name(loss.kind)}};
   set_name(object, "path", loss.path);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "btrfs/file/lost_inode.h"
 #include "btrfs/file/xattr.h"
 #include "core/ordered_queue.h"
 #include "core/per_thread.h"
@@ -100,6 +101,7 @@ class TreeCopier {
   Result<Part> make_batch(std::vector<PlannedEntry> entries);
   Result<Part> make_header(PlannedEntry entry);
   Result<Part> make_piece(const PlannedEntry& entry, uint64_t offset, uint64_t length, bool last);
+  void tell_doubts(ThreadState& thread, const PlannedEntry& entry, const std::string& path, Part& part);
   Result<void> complete(ThreadState& thread, PlannedEntry& entry, Part& part);
   Result<void> read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset,
                              MutableBytes room, size_t length, Part& part,
@@ -330,6 +332,19 @@ Result<void> TreeCopier::complete(ThreadState& thread, PlannedEntry& entry, Part
   return {};
 }
 
+// Of what was copied: its items have all been read, and what is wrong with them noted. Directories are told
+// by the walk, which reads their entries.
+void TreeCopier::tell_doubts(ThreadState& thread, const PlannedEntry& entry, const std::string& path,
+                             Part& part) {
+  const uint64_t inode = entry.id.inode;
+  if (entry.copied.attributes.is_directory() ||
+      !thread.cursor.is_doubtful(first_key_of(inode), last_key_of(inode)))
+    return;
+  part.losses.push_back(
+      {CopyLoss::Kind::older, path, 0, 0,
+       Error(karst::err::corrupt, "this file may be of an older state").at("inode", inode)});
+}
+
 Result<void> TreeCopier::read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset,
                                        MutableBytes room, size_t length, Part& part,
                                        std::vector<DataReader::Failure>& failures) {
@@ -393,6 +408,7 @@ Result<Part> TreeCopier::make_batch(std::vector<PlannedEntry> entries) {
     if (outcome) outcome = target_.add(*part.made, entry.copied, contents, failures);
     if (outcome) {
       ++part.entries;
+      tell_doubts(thread, entry, path, part);
       continue;
     }
     if (ends_the_copy(outcome.error())) return std::move(outcome).error();
@@ -413,6 +429,7 @@ Result<Part> TreeCopier::make_header(PlannedEntry entry) {
     part.losses.push_back({CopyLoss::Kind::attributes, entry.copied.path, 0, 0, std::move(outcome).error()});
     entry.copied.xattrs.clear();
   }
+  tell_doubts(thread, entry, entry.copied.path, part);
   TRY(target_.begin_pieces(*part.made, entry.copied));
   part.entries = 1;
   return part;
@@ -451,6 +468,7 @@ const char* loss_name(CopyLoss::Kind kind) {
     case CopyLoss::Kind::range: return "range";
     case CopyLoss::Kind::unverified: return "unverified";
     case CopyLoss::Kind::names: return "names";
+    case CopyLoss::Kind::older: return "older";
   }
   return "";
 }

@@ -29,6 +29,7 @@ struct CopyLoss {
     range,        // a range that could not be read
     unverified,   // a range that was given without matching a checksum
     names,        // entries of a directory, nobody knows which
+    older,        // nothing for certain; but what came over may be of an older state, or of another file
   };
   Kind kind = Kind::entry;
   std::string path;                 // in the copy; empty if the error says which

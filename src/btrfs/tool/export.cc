@@ -12,6 +12,7 @@ const char* in_words(CopyLoss::Kind kind) {
     case CopyLoss::Kind::range: return "a range of a file cannot be read and is zeroes in the archive";
     case CopyLoss::Kind::unverified: return "a range of a file does not match its checksum";
     case CopyLoss::Kind::names: return "a directory cannot be listed";
+    case CopyLoss::Kind::older: return "may be of an older state";
   }
   return "";
 }

@@ -75,11 +75,11 @@ Result<void> BlockCursor::load(uint8_t level) {
           .at("block", path_[level + 1].block->bytenr());
     if (damage_->covers(root_.root, first, last)) return Error(err::tree_order, "known to be lost");
   }
-  if (level == root_.level) {
-    step.block = TRY(blocks_->read(root_));
-  } else {
-    step.block = TRY(blocks_->read(child_pointer(*path_[level + 1].block, path_[level + 1].slot)));
-  }
+  const BlockPointer pointer =
+      level == root_.level ? root_ : child_pointer(*path_[level + 1].block, path_[level + 1].slot);
+  step.block = TRY(blocks_->read(pointer));
+  if (damage_ && step.block->generation() != pointer.generation)  // BlockTolerance::generation
+    damage_->doubt(root_.root, first_key_of(level), last_key_of(level));
   if (level == 0) return note_left_out(*step.block);
   if (step.block->nritems() == 0)
     return Error(err::node_structure, "node without children").at("block", step.block->bytenr());

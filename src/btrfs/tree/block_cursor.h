@@ -47,6 +47,10 @@ class BlockCursor {
   bool is_lost(const Key& first, const Key& last) const {
     return damage_ && damage_->touches(root_.root, first, last);
   }
+  // Whether anything of them may be of an older state, in the same way.
+  bool is_doubtful(const Key& first, const Key& last) const {
+    return damage_ && damage_->is_doubtful(root_.root, first, last);
+  }
 
  private:
   struct Step {

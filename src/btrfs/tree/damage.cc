@@ -13,6 +13,13 @@ auto range_with(Ranges& ranges, const Key& key) {
   return std::prev(after);
 }
 
+template <typename Ranges>
+bool has_any_of(Ranges& ranges, const Key& first, const Key& last) {
+  if (range_with(ranges, first) != ranges.end()) return true;
+  auto next = ranges.lower_bound(first);
+  return next != ranges.end() && next->first <= last;
+}
+
 }  // namespace
 
 void Damage::tell_locked(const LostBlock& lost) {
@@ -33,6 +40,7 @@ void Damage::set_substitute(uint64_t bytenr, Substitute substitute) {
   MutexLock lock(mutex_);
   substitutes_[bytenr] = {std::make_shared<const std::vector<std::byte>>(std::move(substitute.node)),
                           std::move(substitute.gaps),
+                          std::move(substitute.doubts),
                           {}};
 }
 
@@ -45,6 +53,7 @@ std::shared_ptr<const std::vector<std::byte>> Damage::use_substitute(const LostB
   Ranges& ranges = trees_[lost.tree];
   for (const auto& [first, last] : stored.gaps)
     if (first <= last) merge_locked(ranges, first, last);
+  for (const auto& [first, last] : stored.doubts) merge_locked(doubts_[lost.tree], first, last);
   LostBlock told = lost;
   told.rebuilt = true;
   tell_locked(told);
@@ -72,10 +81,25 @@ void Damage::merge_locked(Ranges& ranges, Key first, Key last) {
 bool Damage::touches(uint64_t tree, const Key& first, const Key& last) const {
   MutexLock lock(mutex_);
   auto found = trees_.find(tree);
-  if (found == trees_.end()) return false;
-  if (range_with(found->second, first) != found->second.end()) return true;
-  auto next = found->second.lower_bound(first);
-  return next != found->second.end() && next->first <= last;
+  return found != trees_.end() && has_any_of(found->second, first, last);
+}
+
+void Damage::doubt(uint64_t tree, const Key& first, const Key& last) {
+  MutexLock lock(mutex_);
+  merge_locked(doubts_[tree], first, last);
+}
+
+bool Damage::is_doubtful(uint64_t tree, const Key& first, const Key& last) const {
+  MutexLock lock(mutex_);
+  auto found = doubts_.find(tree);
+  return found != doubts_.end() && has_any_of(found->second, first, last);
+}
+
+std::vector<std::pair<Key, Key>> Damage::doubts(uint64_t tree) const {
+  MutexLock lock(mutex_);
+  auto found = doubts_.find(tree);
+  if (found == doubts_.end()) return {};
+  return {found->second.begin(), found->second.end()};
 }
 
 bool Damage::covers(uint64_t tree, const Key& first, const Key& last) const {

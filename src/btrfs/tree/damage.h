@@ -6,7 +6,8 @@
 // two touch; past a limit neighbours are taken together, so that more is called lost than is.
 //
 // Inner nodes that were made again by other means (tool/restore/node_rebuild) can be given here as
-// substitutes.
+// substitutes. What they lead to may be of an older state, as may blocks of another generation than their
+// pointers have: their keys are noted as doubtful.
 #pragma once
 #include <map>
 #include <memory>
@@ -44,15 +45,22 @@ class Damage {
   std::vector<std::pair<Key, Key>> ranges(uint64_t tree) const;
   // Whether something is lost of a tree that fulfils this.
   bool any_of(FunctionRef<bool(uint64_t tree)> tree) const;
+  // Notes that what the tree has of these keys may be of an older state than the rest: items may be
+  // missing, be older, or point to what has been given to others since.
+  void doubt(uint64_t tree, const Key& first, const Key& last);
+  // Whether this was noted of any of these keys; of which keys of the tree, in order.
+  bool is_doubtful(uint64_t tree, const Key& first, const Key& last) const;
+  std::vector<std::pair<Key, Key>> doubts(uint64_t tree) const;
+
   // What stands in for a node that cannot be read: a tree block of any size, and keys of its range that it
-  // may not have all children for.
+  // may not have all children for, or may have older ones for.
   struct Substitute {
     std::vector<std::byte> node;
-    std::vector<std::pair<Key, Key>> gaps;  // first and last
+    std::vector<std::pair<Key, Key>> gaps, doubts;  // first and last
   };
   void set_substitute(uint64_t bytenr, Substitute substitute);
-  // The node to use instead of the lost block, or nullptr. Notes, once for each tree, that it is used, and
-  // its gaps.
+  // The node to use instead of the lost block, or nullptr. Notes, once for each tree, that it is used, its
+  // gaps and its doubts.
   std::shared_ptr<const std::vector<std::byte>> use_substitute(const LostBlock& lost);
 
   // The blocks in the order in which they were met, at most blocks_max of them; and how many there were.
@@ -66,7 +74,7 @@ class Damage {
   using Ranges = std::map<Key, Key>;  // first to last; disjoint, not touching
   struct Stored {
     std::shared_ptr<const std::vector<std::byte>> node;
-    std::vector<std::pair<Key, Key>> gaps;
+    std::vector<std::pair<Key, Key>> gaps, doubts;
     std::set<uint64_t> used_by;  // trees
   };
   void tell_locked(const LostBlock& lost) REQUIRES(mutex_);
@@ -74,8 +82,9 @@ class Damage {
 
   static constexpr LockClass lock_class{"btrfs.damage"};
   mutable Mutex mutex_{lock_class};
-  std::map<uint64_t, Ranges> trees_ GUARDED_BY(mutex_);
-  size_t range_count_ GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, Ranges> trees_ GUARDED_BY(mutex_);        // what is lost of them
+  std::map<uint64_t, Ranges> doubts_ GUARDED_BY(mutex_);       // what may be older
+  size_t range_count_ GUARDED_BY(mutex_) = 0;                  // of both
   std::map<uint64_t, Stored> substitutes_ GUARDED_BY(mutex_);  // by address
   std::vector<LostBlock> blocks_ GUARDED_BY(mutex_);
   uint64_t block_count_ GUARDED_BY(mutex_) = 0;

@@ -47,6 +47,8 @@ class Cursor {
   Bytes data() const { return from_overlay_ ? Bytes(*layer_->second) : base_.data(); }
   // Whether anything of these keys was lost: then that a cursor found nothing there means nothing.
   bool is_lost(const Key& first, const Key& last) const { return base_.is_lost(first, last); }
+  // Whether anything of these keys may be of an older state.
+  bool is_doubtful(const Key& first, const Key& last) const { return base_.is_doubtful(first, last); }
   // The item as a struct, or nullptr if it is too short.
   template <Overlay T>
   const T* as() const {

@@ -62,27 +62,38 @@ void NodeRebuild::add(const TreeBlock& block) {
     if (at == node.children.end()) {
       if (child_count_ == children_max) continue;
       ++child_count_;
-      node.children.emplace(first, Child{block.bytenr(), block.generation(), last});
+      node.children.emplace(first, Child{block.bytenr(), block.generation(), last, false});
     } else if (at->second.generation < block.generation()) {
-      at->second = {block.bytenr(), block.generation(), last};
+      at->second = {block.bytenr(), block.generation(), last, false};
     }
   }
 }
 
-// Those that do not contradict each other, newest first.
-std::map<Key, NodeRebuild::Child> NodeRebuild::choose(
-    const Lost& node, const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated) {
+// Those that do not contradict each other: first the certain ones, of each kind the newest first.
+std::map<Key, NodeRebuild::Child> NodeRebuild::choose(const Lost& node, ExtentWitness& extents) {
   std::vector<std::pair<Key, Child>> by_age(node.children.begin(), node.children.end());
   std::stable_sort(by_age.begin(), by_age.end(),
                    [](const auto& a, const auto& b) { return a.second.generation > b.second.generation; });
   std::map<Key, Child> chosen;
-  for (const auto& [first, child] : by_age) {
+  auto overlaps = [&](const Key& first, const Key& last) {
     auto after = chosen.upper_bound(first);
-    const bool overlaps = (after != chosen.end() && after->first <= child.last) ||
-                          (after != chosen.begin() && std::prev(after)->second.last >= first);
-    if (overlaps || !is_allocated(child.bytenr, static_cast<uint8_t>(node.pointer.level - 1))) continue;
-    chosen.emplace(first, child);
+    return (after != chosen.end() && after->first <= last) ||
+           (after != chosen.begin() && std::prev(after)->second.last >= first);
+  };
+  std::vector<std::pair<Key, Child>> uncertain;
+  for (auto& [first, child] : by_age) {
+    if (overlaps(first, child.last)) continue;
+    const auto standing =
+        extents.ask({child.bytenr, child.generation, static_cast<uint8_t>(node.pointer.level - 1), node.tree,
+                     raw(node.pointer.address)});
+    child.is_certain = standing == ExtentWitness::Standing::referenced;
+    if (child.is_certain)
+      chosen.emplace(first, child);
+    else if (standing == ExtentWitness::Standing::unknown)
+      uncertain.emplace_back(first, child);
   }
+  for (const auto& [first, child] : uncertain)
+    if (!overlaps(first, child.last)) chosen.emplace(first, child);
   return chosen;
 }
 
@@ -121,16 +132,17 @@ Damage::Substitute NodeRebuild::build(const Lost& node, const std::map<Key, Chil
     std::memcpy(made.node.data() + at, &pointer, sizeof pointer);
     at += sizeof pointer;
     if (first > known) made.gaps.emplace_back(known, first.predecessor());
-    known = last_key_below(node, child).successor();
+    const Key last = last_key_below(node, child);
+    if (!child.is_certain) made.doubts.emplace_back(first, last);
+    known = last.successor();
   }
   if (known <= node.last) made.gaps.emplace_back(known, node.last);
   return made;
 }
 
-void NodeRebuild::make(const std::function<bool(uint64_t bytenr, uint8_t level)>& is_allocated,
-                       Damage& damage) {
+void NodeRebuild::make(ExtentWitness& extents, Damage& damage) {
   for (const Lost& node : nodes_) {
-    auto children = choose(node, is_allocated);
+    auto children = choose(node, extents);
     if (children.empty()) continue;
     made_.insert(raw(node.pointer.address));
     damage.set_substitute(raw(node.pointer.address), build(node, children));

@@ -190,30 +190,6 @@ class DamagedOpener {
                        });
   }
 
-  // Whether the extent tree has this tree block, or cannot say.
-  bool is_allocated(uint64_t bytenr, uint8_t level) {
-    if (!extents_looked_for_) open_extent_tree();
-    if (!extents_) return true;
-    const Key skinny{bytenr, ItemType::metadata_item, level};
-    const Key full{bytenr, ItemType::extent_item, volume_->geometry().nodesize};
-    for (const Key& key : {skinny, full}) {
-      auto found = extents_->find(key);
-      if (!found || *found || extents_->is_lost(key, key)) return true;
-    }
-    return false;
-  }
-  void open_extent_tree() {
-    extents_looked_for_ = true;
-    Cursor roots(Tree{&*reader_, id::root_tree, root_, nullptr, &extents_damage_});
-    auto found = roots.seek({id::extent_tree, ItemType::root_item, 0});
-    if (!found || !*found || roots.key().objectid != id::extent_tree ||
-        roots.key().type != ItemType::root_item)
-      return;
-    const Root root = root_from_item(roots.key(), roots.data());
-    extents_.emplace(
-        Tree{&*reader_, id::extent_tree, pointer_of(id::extent_tree, root), nullptr, &extents_damage_});
-  }
-
   // Makes lost nodes of subvolumes and the checksum tree again; stands in for their roots that cannot be made
   // again, or were lost with their items.
   Result<void> find_lost_roots(Damage& damage) {
@@ -238,8 +214,8 @@ class DamagedOpener {
       if (root.item.refs != 0 && !recovered_.contains(tree)) rebuild.look_at(tree, root);
     if (lost.empty() && !items_lost && !rebuild.any_lost()) return {};
     TRY(scan(rebuild.any_lost() ? &rebuild : nullptr));
-    rebuild.make([&](uint64_t bytenr, uint8_t level) { return is_allocated(bytenr, level); }, damage);
-    extents_.reset();
+    ExtentWitness extents(*reader_, root_);
+    rebuild.make(extents, damage);
     std::erase_if(lost, [&](uint64_t tree) { return rebuild.has_made(listed[tree].item.bytenr); });
     if (items_lost)
       for (uint64_t tree : candidates_->trees())
@@ -300,9 +276,6 @@ class DamagedOpener {
   std::unique_ptr<Volume> volume_;
   std::optional<BlockReader> reader_;
   std::optional<RootCandidates> candidates_;
-  Damage extents_damage_;
-  bool extents_looked_for_ = false;
-  std::optional<Cursor> extents_;  // of the extent tree, if it was found
   BlockPointer root_;
   std::string root_source_;
   bool nothing_found_ = false;

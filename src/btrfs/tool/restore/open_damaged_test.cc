@@ -11,6 +11,7 @@
 namespace karst::btrfs::testing {
 namespace {
 
+using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using Kind = CopyLoss::Kind;
 
@@ -45,6 +46,13 @@ void expect_whole(const PristineImage& image, const Restored& restored) {
   ASSERT_TRUE(whole);
   EXPECT_EQ(contents_of(restored.entries), contents_of(whole->entries)) << restored.text();
   EXPECT_EQ(restored.entries.size(), whole->entries.size());
+}
+
+std::set<std::string> told_as_older(const Restored& restored) {
+  std::set<std::string> paths;
+  for (const auto& loss : restored.losses)
+    if (loss.kind == Kind::older) paths.insert(loss.path);
+  return paths;
 }
 
 // Superblocks.
@@ -247,6 +255,7 @@ TEST(OpenDamaged, AnOlderCopyIsBetterThanNone_BT035) {
     ASSERT_TRUE(restored) << restored.error().message();
     expect_whole(image, *restored);
     EXPECT_GT(restored->tolerated, 0u);
+    EXPECT_GT(told_as_older(*restored).size(), 0u);
     return;
   }
   FAIL() << "no block";
@@ -273,6 +282,32 @@ TEST(OpenDamaged, InnerNodesAreMadeAgainFromTheirChildren) {
       expect_whole(image, *restored);
     }
     EXPECT_GT(nodes, 0u) << name;
+  }
+}
+
+// The files with items in the node's range, and the directories: a newer block than those found may be lost.
+TEST(OpenDamaged, WhatTheExtentTreeDoesNotVouchForIsToldAsPerhapsOlder) {
+  for (const char* name : {"nodesize-4k", "levels-4k", "links"}) {
+    SCOPED_TRACE(name);
+    PristineImage image(name);
+    const auto& blocks = image.blocks();
+    const auto root = std::find_if(blocks.begin(), blocks.end(), [](const auto& block) {
+      return block.owner == id::fs_tree && block.level > 0;
+    });
+    ASSERT_NE(root, blocks.end());
+    auto restored_without = [&](bool extent_tree) {
+      Devices devices = image.overlays();
+      destroy(image, devices, root->bytenr);
+      for (const auto& block : blocks)
+        if (!extent_tree && block.owner == id::extent_tree) destroy(image, devices, block.bytenr);
+      return restore_all(std::move(devices), {}, everything()).value();
+    };
+    EXPECT_THAT(told_as_older(restored_without(true)), IsEmpty());
+    const Restored restored = restored_without(false);
+    const auto told = told_as_older(restored);
+    for (const auto& [id, path] : restored.paths)
+      EXPECT_EQ(told.contains(path), id.subvolume == id::fs_tree) << path;
+    expect_whole(image, restored);
   }
 }
 

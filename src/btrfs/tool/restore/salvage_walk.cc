@@ -136,7 +136,8 @@ std::optional<WalkEntry> SalvageWalk::next_orphan() {
     if (!orphans_) {
       if (subvolumes_scanned_ == subvolumes_.size()) return std::nullopt;
       auto tree = fs_.tree(subvolumes_[subvolumes_scanned_++]);
-      if (!tree || !fs_.damage() || !fs_.damage()->any(tree->id)) continue;
+      if (!tree || !fs_.damage()) continue;
+      if (!fs_.damage()->any(tree->id) && fs_.damage()->doubts(tree->id).empty()) continue;
       orphans_.emplace(*tree, places_, lost_);
     }
     auto orphan = orphans_->next();
@@ -149,7 +150,10 @@ std::optional<WalkEntry> SalvageWalk::next_orphan() {
       }
     }
     if (!orphan) {
-      if (auto tree = fs_.tree(subvolumes_[subvolumes_scanned_ - 1])) tell_lost_names(*tree);
+      if (auto tree = fs_.tree(subvolumes_[subvolumes_scanned_ - 1])) {
+        tell_lost_names(*tree);
+        tell_older_directories(*tree);
+      }
       orphans_.reset();
       continue;
     }
@@ -185,6 +189,25 @@ void SalvageWalk::tell_lost_names(const Tree& tree) {
     auto attributes = read_attributes(cursor, inode);
     if (attributes && attributes->is_directory())
       tell_lost_names({tree.id, inode}, places_.of_directory(cursor, {tree.id, inode}));
+  }
+}
+
+// After everything below them was read. Files are told by those who read their contents.
+void SalvageWalk::tell_older_directories(const Tree& tree) {
+  Cursor cursor(tree), look(tree);
+  uint64_t inode = id::first_free;
+  for (const auto& [first, last] : fs_.damage()->doubts(tree.id)) {
+    inode = std::max(inode, first.objectid);
+    for (; inode <= std::min<uint64_t>(last.objectid, id::last_free); ++inode) {
+      auto at = cursor.seek(first_key_of(inode));
+      if (!at || !*at) return;
+      inode = cursor.key().objectid;
+      if (inode > last.objectid || !look.is_doubtful(first_key_of(inode), last_key_of(inode))) continue;
+      auto attributes = read_attributes(look, inode);
+      if (!attributes || !attributes->is_directory()) continue;
+      lost_({CopyLoss::Kind::older, places_.of_directory(look, {tree.id, inode}), 0, 0,
+             Error(karst::err::corrupt, "this directory may be of an older state").at("inode", inode)});
+    }
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // First what a walk from the start meets; then, of each subvolume whose tree turned out to be damaged, the
 // inodes that no directory leads to (orphans.h), directories among them with all below them; then subvolumes
-// that no directory leads to. What was lost is told as it is met. In trees that are whole nothing is read
+// that no directory leads to. What was lost is told as it is met; directories that may be
+// older when all below them was given. In trees that are whole nothing is read
 // twice and nothing remembered.
 #pragma once
 #include <functional>
@@ -45,6 +46,7 @@ class SalvageWalk final : public EntrySource {
   void note_place(const WalkEntry& entry);
   void tell_lost_subvolume(const WalkEntry& entry);
   void tell_lost_names(const Tree& tree);
+  void tell_older_directories(const Tree& tree);
   void tell_lost_names(InodeId directory, std::string path);
 
   const Filesystem& fs_;
