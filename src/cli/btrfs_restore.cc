@@ -1,4 +1,5 @@
 // karst btrfs restore: all that can still be read out of a damaged image.
+#include <csignal>
 
 #include "block/open.h"
 #include "btrfs/tool/restore/directory_target.h"
@@ -155,6 +156,8 @@ Result<int> run_restore(const Session& session, const RestoreArguments& argument
     print_problem(valid.error());
     return exit_usage;
   }
+  // What a limit of the user's cuts off is told, like what the file system refuses.
+  std::signal(SIGXFSZ, SIG_IGN);
   const CancelToken cancel = cancelled_by_signals();
   Progress progress;
   std::optional<ProgressBar> bar(std::in_place, progress);

@@ -5,6 +5,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <limits>
+
 #include "btrfs/tool/restore/proc_path.h"
 #include "core/unique_fd.h"
 
@@ -18,6 +20,7 @@ struct Step {
 };
 struct DirectoryPart : CopyTarget::Part {
   std::vector<Step> steps;
+  std::vector<CopyLoss> losses;
 };
 
 // Errors of writes may come only here.
@@ -35,6 +38,26 @@ Result<void> write_all(int fd, Bytes bytes, uint64_t offset) {
     offset += static_cast<uint64_t>(written);
   }
   return {};
+}
+
+// Gives the file its size, or as much of it as the target's file system takes: how much that is.
+Result<uint64_t> give_size(int fd, uint64_t size) {
+  const uint64_t wanted = std::min<uint64_t>(size, std::numeric_limits<off_t>::max());
+  auto fits = [fd](uint64_t bytes) { return ftruncate(fd, static_cast<off_t>(bytes)) == 0; };
+  if (fits(wanted)) return wanted;
+  if (errno != EFBIG) return Error::from_errno(errno, "giving the file its size").at("size", size);
+  uint64_t taken = 0, refused = wanted;
+  while (refused - taken > 1) {
+    const uint64_t middle = taken + (refused - taken) / 2;
+    (fits(middle) ? taken : refused) = middle;
+  }
+  if (!fits(taken)) return Error::from_errno(errno, "giving the file its size").at("size", taken);
+  return taken;
+}
+
+CopyLoss loss_behind(const CopiedEntry& entry, uint64_t end) {
+  return {CopyLoss::Kind::range, entry.path, end, entry.attributes.size - end,
+          Error::from_errno(EFBIG, "the target takes no larger file")};
 }
 
 // Writes [from, to) of the file, except for what is not known. `contents` begin at `base`.
@@ -123,8 +146,8 @@ Result<void> DirectoryTarget::prepare(const CopiedEntry& entry) {
   const NameInDirectory at = TRY(handles_.get().find(entry.path, true));
   if (!entry.attributes.is_directory()) {
     UniqueFd file(TRY(create_file(at)));
-    if (ftruncate(file.get(), static_cast<off_t>(entry.attributes.size)) != 0)
-      return Error::from_errno(errno, "giving the file its size").at("size", entry.attributes.size);
+    const uint64_t size = TRY(give_size(file.get(), entry.attributes.size));
+    if (size < entry.attributes.size) lost_(loss_behind(entry, size));
     return {};
   }
   auto make = [&] { return mkdirat(at.directory, at.name.c_str(), 0700); };
@@ -152,12 +175,12 @@ Result<void> DirectoryTarget::add(Part& part, CopiedEntry& entry, Bytes contents
   const NameInDirectory at = TRY(handles_.get().find(entry.path, true));
   if (!entry.attributes.is_regular()) return make_special(at, entry);
   UniqueFd file(TRY(create_file(at)));
-  const uint64_t size = contents.size();
-  if (size > 0 && ftruncate(file.get(), static_cast<off_t>(size)) != 0)
-    return Error::from_errno(errno, "giving the file its size").at("size", size);
+  const uint64_t size = contents.empty() ? 0 : TRY(give_size(file.get(), contents.size()));
+  if (size < contents.size()) static_cast<DirectoryPart&>(part).losses.push_back(loss_behind(entry, size));
   if (entry.sparse)
     for (auto [offset, length] : entry.data)
-      TRY(write_known(file.get(), contents, 0, offset, offset + length, failures));
+      TRY(write_known(file.get(), contents, 0, std::min(offset, size), std::min(offset + length, size),
+                      failures));
   else
     TRY(write_known(file.get(), contents, 0, 0, size, failures));
   TRY(close_file(std::move(file)));
@@ -188,7 +211,11 @@ Result<void> DirectoryTarget::add_piece(Part& part, const CopiedEntry& entry, ui
   if (last) static_cast<DirectoryPart&>(part).steps.push_back({Step::Kind::large_ends, {}});
   const NameInDirectory at = TRY(handles_.get().find(entry.path, false));
   UniqueFd file = TRY(open_regular(at));
-  TRY(write_known(file.get(), contents, offset, offset, offset + contents.size(), failures));
+  // What does not fit into the size that it has, was told when it got it.
+  struct stat st;
+  if (fstat(file.get(), &st) != 0) return Error::from_errno(errno, "looking at the file's size");
+  const uint64_t end = std::min(offset + contents.size(), static_cast<uint64_t>(st.st_size));
+  if (offset < end) TRY(write_known(file.get(), contents, offset, offset, end, failures));
   return close_file(std::move(file));
 }
 
@@ -219,6 +246,7 @@ Result<void> DirectoryTarget::link(const CopiedEntry& entry) {
 }
 
 Result<void> DirectoryTarget::take(Part& part) {
+  for (const CopyLoss& loss : static_cast<DirectoryPart&>(part).losses) lost_(loss);
   for (Step& step : static_cast<DirectoryPart&>(part).steps) {
     switch (step.kind) {
       case Step::Kind::directory:

@@ -2,7 +2,8 @@
 //
 // Threads make files, links and nodes in directories that the walking thread has made before; what depends on
 // the order (hard links, attributes of directories and of large files) is done as parts are taken. All names
-// are reached through DirectoryHandles. Ranges that cannot be read stay holes. What the user may not set
+// are reached through DirectoryHandles. Ranges that cannot be read stay holes. Of a file that is larger than
+// the target takes, the beginning is there and the rest is told. What the user may not set
 // (owners, attributes of other name spaces) is counted and left.
 #pragma once
 #include <atomic>

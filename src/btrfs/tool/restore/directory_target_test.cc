@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "btrfs/tool/testing_image.h"
@@ -14,6 +16,9 @@ namespace karst::btrfs::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 // A target and a directory beside it that must stay as it is.
 class DirectoryTargetTest : public ::testing::Test {
@@ -61,8 +66,13 @@ class DirectoryTargetTest : public ::testing::Test {
   }
 
   TemporaryDirectory directory_;
-  std::vector<std::string> losses_;
-  std::function<void(const CopyLoss&)> lost_ = [this](const CopyLoss& loss) { losses_.push_back(loss.path); };
+  std::vector<std::string> losses_, ranges_;  // paths of all; what was lost of their contents
+  std::function<void(const CopyLoss&)> lost_ = [this](const CopyLoss& loss) {
+    losses_.push_back(loss.path);
+    if (loss.length > 0)
+      ranges_.push_back(
+          fmt::format("{} {} {}+{}", loss_name(loss.kind), loss.path, loss.offset, loss.length));
+  };
   std::unique_ptr<DirectoryTarget> target_;
 };
 
@@ -225,6 +235,53 @@ TEST_F(DirectoryTargetTest, LeavesHolesForWhatIsNotKnown) {
   const int fd = ::open(inside("a").c_str(), O_RDONLY | O_CLOEXEC);
   EXPECT_EQ(lseek(fd, 0, SEEK_HOLE), 65536);
   close(fd);
+}
+
+// Stands for a file system with smaller files.
+class SizeLimit {
+ public:
+  explicit SizeLimit(rlim_t bytes) : before_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_);
+    const rlimit limit{bytes, old_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~SizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, before_);
+  }
+
+ private:
+  rlimit old_{};
+  void (*before_)(int);
+};
+
+TEST_F(DirectoryTargetTest, KeepsOfALargeFileWhatTheTargetTakes) {
+  const SizeLimit limit(150'000);
+  std::string contents(200'000, 'x');
+  contents[149'999] = 'y';
+  CopiedEntry small = file("small"), large = file("large"), holes = file("holes");
+  small.sparse = true;
+  small.data = {{0, 65536}, {131'072, 68'928}};
+  ASSERT_TRUE(add(small, contents));
+  EXPECT_EQ(read(inside("small")).size(), 150'000u);
+  EXPECT_EQ(read(inside("small")).back(), 'y');
+  EXPECT_EQ(read(inside("small"))[100'000], '\0');
+  EXPECT_THAT(ranges_, ElementsAre("range small 150000+50000"));
+
+  for (CopiedEntry* entry : {&large, &holes}) {
+    entry->attributes.size = 1 << 20;
+    ASSERT_TRUE(target_->prepare(*entry));
+  }
+  EXPECT_THAT(ranges_, ElementsAre(_, "range large 150000+898576", "range holes 150000+898576"));
+  ranges_.clear();
+  for (uint64_t offset : {0ull, 131'072ull, 262'144ull}) {
+    auto part = target_->new_part();
+    ASSERT_TRUE(target_->add_piece(*part, large, offset, as_bytes(contents).first(131'072), {}, false));
+    ASSERT_TRUE(target_->take(*part));
+  }
+  EXPECT_EQ(read(inside("large")), std::string(150'000, 'x'));
+  EXPECT_EQ(read(inside("holes")), std::string(150'000, '\0'));
+  EXPECT_THAT(ranges_, IsEmpty());
 }
 
 TEST_F(DirectoryTargetTest, ReachesPathsLongerThanTheSystemTakesAtOnce) {
