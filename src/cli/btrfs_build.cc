@@ -24,7 +24,7 @@ struct BuildArguments {
   std::string output;
   std::vector<std::string> more_devices, sources, subvolumes;
   std::string default_subvolume, compress, size, profile, seed, time, memory = "128M", temporary;
-  std::string oci_platform, oci_reference, inline_max = "2048";
+  std::string passwd, group, oci_platform, oci_reference, inline_max = "2048";
   unsigned threads = 0;
   bool dedupe = false, shrink = false, reproducible = false, one_file_system = false, ignore_errors = false;
   bool all_root = false, names = false, no_xattrs = false;
@@ -132,7 +132,10 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   paths.insert(paths.end(), arguments.more_devices.begin(), arguments.more_devices.end());
   TRY(targets.open(paths, size, MakeTargets::Growth{arguments.shrink ? 0 : uint64_t{256} << 20}));
   SourceOptions source_options;
-  source_options.look_up_names = arguments.names;
+  source_options.plan_names = TRY(IdNames::create(arguments.passwd, arguments.group, arguments.names));
+  // As tar does; but what a machine knows makes no image that is the same on all.
+  source_options.acl_names =
+      TRY(IdNames::create(arguments.passwd, arguments.group, arguments.names || !arguments.reproducible));
   source_options.errors = &errors;
   source_options.cancel = cancel;
   source_options.progress = progress;
@@ -242,7 +245,12 @@ void add_btrfs_build(CLI::App& btrfs, Session& session) {
   verb.add_option("--time", arguments->time, "Instead of SOURCE_DATE_EPOCH")->type_name("SECONDS");
   verb.add_flag("--all-root", arguments->all_root, "Everything belongs to user and group 0");
   verb.add_flag("--no-xattrs", arguments->no_xattrs, "Leave extended attributes of sources out");
-  verb.add_flag("--names", arguments->names, "Plans may name users and groups of this machine");
+  verb.add_flag("--names", arguments->names,
+                "Plans may name users and groups of this machine; with --reproducible, archives' ACLs too");
+  verb.add_option("--passwd", arguments->passwd, "Names of users come from this file, as passwd(5) has them")
+      ->type_name("FILE");
+  verb.add_option("--group", arguments->group, "Names of groups come from this file, as group(5) has them")
+      ->type_name("FILE");
   verb.add_flag("-x,--one-file-system", arguments->one_file_system, "Do not go into other mounts");
   verb.add_flag("--ignore-errors", arguments->ignore_errors, "Go on without what cannot be read");
   verb.add_option("--oci-platform", arguments->oci_platform, "OS/ARCH[/VARIANT] of an OCI image")

@@ -33,7 +33,15 @@ std::optional<AclTag> tag_of(int tag) {
   }
 }
 
-Result<std::vector<AclEntry>> acl_of(archive_entry* entry, int wanted) {
+// Archives that have both a name and a number are taken by the number.
+Result<uint32_t> named_id(int id, const char* name, bool is_group, const IdNames& names) {
+  if (id >= 0) return static_cast<uint32_t>(id);
+  if (auto known = names.find(name ? name : "", is_group)) return *known;
+  return Error::make(err::source_acl, "access control list: no number is known for the {} {}",
+                     is_group ? "group" : "user", name ? name : "without a name");
+}
+
+Result<std::vector<AclEntry>> acl_of(archive_entry* entry, int wanted, const IdNames& names) {
   std::vector<AclEntry> entries;
   if (archive_entry_acl_reset(entry, wanted) == 0) return entries;
   int type, permissions, tag, id;
@@ -41,12 +49,11 @@ Result<std::vector<AclEntry>> acl_of(archive_entry* entry, int wanted) {
   while (archive_entry_acl_next(entry, wanted, &type, &permissions, &tag, &id, &name) == ARCHIVE_OK) {
     const auto known = tag_of(tag);
     if (!known) return Error(err::source_acl, "access control list: an entry of an unknown kind");
-    const bool named = *known == AclTag::user || *known == AclTag::group;
-    if (named && id < 0)
-      return Error::make(err::source_acl, "access control list: no number for {}", name ? name : "a name");
+    const bool is_group = *known == AclTag::group;
+    const bool named = is_group || *known == AclTag::user;
     entries.push_back({.tag = *known,
                        .permissions = static_cast<uint16_t>(permissions & 7),
-                       .id = named ? static_cast<uint32_t>(id) : 0});
+                       .id = named ? TRY(named_id(id, name, is_group, names)) : 0});
   }
   return entries;
 }
@@ -90,8 +97,8 @@ Result<Attributes> attributes_of(archive_entry* entry) {
   return attributes;
 }
 
-Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const Logger& log,
-                               uint32_t& mode) {
+Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, const IdNames& names,
+                               const Logger& log, uint32_t& mode) {
   XattrChanges xattrs;
   if (archive_entry_xattr_reset(entry) > 0) {
     const char* name;
@@ -109,8 +116,8 @@ Result<XattrChanges> xattrs_of(archive_entry* entry, std::string_view path, cons
   }
   if (archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_NFS4)
     return Error(err::source_unsupported, "an access control list of NFSv4's kind");
-  std::vector<AclEntry> access = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS));
-  std::vector<AclEntry> by_default = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT));
+  std::vector<AclEntry> access = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, names));
+  std::vector<AclEntry> by_default = TRY(acl_of(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, names));
   if (!is_trivial_acl(access)) {
     mode = (mode & ~0777u) | mode_of_acl(access);
     xattrs.push_back({acl_access_xattr, TRY(encode_acl(std::move(access)))});

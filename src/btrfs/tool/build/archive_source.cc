@@ -167,7 +167,7 @@ Result<void> ArchiveReader::put(std::string_view path, archive_entry* entry) {
   Attributes& attributes = put.attributes;
   XattrChanges xattrs;
   if (read_.spec.overrides.keep_xattrs)
-    xattrs = TRY(xattrs_of(entry, path, read_.options.log, attributes.mode));
+    xattrs = TRY(xattrs_of(entry, path, read_.options.acl_names, read_.options.log, attributes.mode));
   put.xattrs = &xattrs;
   const LinkKey link_key{(uint64_t{1} << 32) + read_.number,
                          static_cast<uint64_t>(::archive_entry_dev(entry)),

@@ -1,8 +1,5 @@
 #include "btrfs/tool/build/plan.h"
 
-#include <grp.h>
-#include <pwd.h>
-
 #include <charconv>
 #include <fstream>
 
@@ -19,26 +16,14 @@ constexpr size_t max_content = 1 << 20;
 // Where relative locations and names are looked up.
 struct Context {
   std::string directory;  // of the plan, with a slash at its end; empty for the current one
-  bool look_up_names;
+  const IdNames& names;
 };
-
-std::optional<uint32_t> look_up(const std::string& name, bool is_group) {
-  std::vector<char> buffer(64 << 10);
-  if (is_group) {
-    group entry, *found = nullptr;
-    ::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found);
-    return found ? std::optional<uint32_t>(found->gr_gid) : std::nullopt;
-  }
-  passwd entry, *found = nullptr;
-  ::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found);
-  return found ? std::optional<uint32_t>(found->pw_uid) : std::nullopt;
-}
 
 std::optional<uint32_t> id_of(std::string_view text, bool is_group, const Context& context) {
   uint32_t id;
   const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (failed == std::errc() && end == text.data() + text.size() && id != ~0u) return id;
-  return context.look_up_names && !text.empty() ? look_up(std::string(text), is_group) : std::nullopt;
+  return text.empty() ? std::nullopt : context.names.find(text, is_group);
 }
 
 // "0:0", "root:shadow", "1000", ":5".
@@ -51,9 +36,9 @@ Result<void> read_owner(PlanFields& fields, const Context& context, std::optiona
   if (!user.empty()) uid = id_of(user, false, context);
   if (colon != owner->npos) gid = id_of(std::string_view(*owner).substr(colon + 1), true, context);
   if ((!user.empty() && !uid) || (colon != owner->npos && !gid) || owner->empty())
-    return fields.refuse("owner", context.look_up_names
-                                      ? "no such user or group on this machine"
-                                      : "must be numbers, UID:GID, unless names may be looked up");
+    return fields.refuse("owner", context.names.knows_none()
+                                      ? "must be numbers, UID:GID, unless names may be looked up"
+                                      : "no such user or group is known");
   return {};
 }
 
@@ -368,9 +353,9 @@ class PlanReader {
   std::optional<Error> error_;
 };
 
-Context context_of(const std::string& location, bool look_up_names) {
+Context context_of(const std::string& location, const IdNames& names) {
   const size_t slash = location.rfind('/');
-  return {slash == location.npos ? "" : location.substr(0, slash + 1), look_up_names};
+  return {slash == location.npos ? "" : location.substr(0, slash + 1), names};
 }
 }  // namespace
 
@@ -379,15 +364,15 @@ bool PlanEntry::changes() const {
          patch.ctime || patch.otime || !xattrs.empty();
 }
 
-Result<void> read_plan(std::string_view text, const std::string& location, bool look_up_names,
+Result<void> read_plan(std::string_view text, const std::string& location, const IdNames& names,
                        PlanVisitor visit) {
-  return PlanReader(location, context_of(location, look_up_names), visit).read(text);
+  return PlanReader(location, context_of(location, names), visit).read(text);
 }
 
-Result<void> read_plan_file(const std::string& location, bool look_up_names, PlanVisitor visit) {
+Result<void> read_plan_file(const std::string& location, const IdNames& names, PlanVisitor visit) {
   std::ifstream file(location);
   if (!file) return Error::make(err::source_unreadable, "{}: the plan cannot be opened", location);
-  return PlanReader(location, context_of(location, look_up_names), visit).read(file);
+  return PlanReader(location, context_of(location, names), visit).read(file);
 }
 
 void declare(const PlanEntry& entry, Declarations& declarations) {

@@ -33,9 +33,9 @@ struct PlanEntry {
 using PlanVisitor = FunctionRef<Result<void>(PlanEntry&& entry)>;
 
 // Calls back for each entry in order. `location` is for messages and for relative sources.
-Result<void> read_plan(std::string_view text, const std::string& location, bool look_up_names,
+Result<void> read_plan(std::string_view text, const std::string& location, const IdNames& names,
                        PlanVisitor visit);
-Result<void> read_plan_file(const std::string& location, bool look_up_names, PlanVisitor visit);
+Result<void> read_plan_file(const std::string& location, const IdNames& names, PlanVisitor visit);
 
 // Adds what an entry declares.
 void declare(const PlanEntry& entry, Declarations& declarations);

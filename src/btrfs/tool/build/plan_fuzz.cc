@@ -7,10 +7,11 @@ using namespace karst::btrfs::build;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Declarations declarations;
-  auto done = read_plan({reinterpret_cast<const char*>(data), size}, "plan", false, [&](PlanEntry&& entry) {
-    declare(entry, declarations);
-    return Result<void>();
-  });
+  auto done =
+      read_plan({reinterpret_cast<const char*>(data), size}, "plan", IdNames(), [&](PlanEntry&& entry) {
+        declare(entry, declarations);
+        return Result<void>();
+      });
   if (done) (void)Placement::create(declarations);
   return 0;
 }

@@ -132,7 +132,7 @@ Result<SourceSet> SourceSet::open(const std::vector<SourceSpec>& specs, const So
     TRY(refuse_image(spec.location, options));
     state->specs.push_back(TRY(settled(spec)));
     if (state->specs.back().kind != SourceKind::plan) continue;
-    TRY(read_plan_file(spec.location, options.look_up_names, [&](PlanEntry&& entry) -> Result<void> {
+    TRY(read_plan_file(spec.location, options.plan_names, [&](PlanEntry&& entry) -> Result<void> {
       if (entry.source) TRY(refuse_image(entry.source->location, options));
       declare(entry, state->declarations);
       return {};
@@ -159,7 +159,7 @@ Result<void> SourceSet::State::read(const SourceSpec& spec) {
     case SourceKind::oci_layout: return read_oci(spec);
     case SourceKind::plan:
       inventory->begin_layer();
-      return read_plan_file(spec.location, options.look_up_names,
+      return read_plan_file(spec.location, options.plan_names,
                             [&](PlanEntry&& entry) { return read_plan_entry(entry, spec); });
     case SourceKind::automatic: break;
   }

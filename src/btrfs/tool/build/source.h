@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "btrfs/tool/build/content_store.h"
+#include "btrfs/tool/build/id_names.h"
 #include "btrfs/tool/build/inventory.h"
 #include "btrfs/tool/build/source_errors.h"
 #include "btrfs/tool/build/source_files.h"
@@ -56,7 +57,7 @@ struct SourceSpec {
 };
 
 struct SourceOptions {
-  bool look_up_names = false;           // plans may name users and groups as this machine knows them
+  IdNames plan_names, acl_names;        // by which plans, and access lists of archives, may name owners
   SourceErrorPolicy* errors = nullptr;  // nullptr: the first error ends the build
   // Device and inode numbers of the image's files, as they are at SourceSet::open(). In source directories
   // they are passed over; a source that is one of them is refused (err::invalid).

@@ -209,6 +209,75 @@ TEST_F(SourceTest, AttributesOfArchivesSurvive) {
   EXPECT_EQ(inode->xattrs[1].value->size(), 4u + 5 * 8);
 }
 
+// Users and groups in access lists, as each tar writes them: GNU tar names alone, bsdtar numbers as well.
+class AclNames : public SourceTest {
+ protected:
+  static std::string archive(const char* name) {
+    return fmt::format("{}/tests/data/acl/{}.tar.gz", KARST_SOURCE_DIR, name);
+  }
+  // The access list of the archives' file, the default one of their directory.
+  std::vector<std::string> lists(const char* name) {
+    std::vector<std::string> found;
+    const Layout layout = build({archive(name)}).value();
+    Walk walk = layout.walk();
+    EXPECT_TRUE(walk.next_subvolume().value());
+    while (const Inode* inode = walk.next().value())
+      for (const XattrChange& xattr : inode->xattrs) found.push_back(xattr.name + "=" + *xattr.value);
+    return found;
+  }
+  void know(const char* users, const char* groups) {
+    options_.acl_names = IdNames::create(write("passwd", users), write("group", groups), false).value();
+  }
+  const std::vector<std::string> expected_{
+      std::string(acl_default_xattr) + "=" + encoded("u::rwx,u:7001:rwx,g::rx,m::rwx,o::-"),
+      std::string(acl_access_xattr) + "=" + encoded("u::rw,u:4242:x,u:7001:rw,g::r,g:7002:r,m::rwx,o::-")};
+
+ private:
+  static std::string encoded(const char* text) {
+    return encode_acl(parse_acl(text, [](std::string_view, bool) { return std::nullopt; }).value()).value();
+  }
+};
+
+TEST_F(AclNames, AreLookedUpWhereTheArchiveHasNoNumbers) {
+  know("root:x:0:0::/:\n# none\n\nalice:x:7001:7001:Alice:/home/alice:/bin/sh\n", "crew:x:7002:alice\n+\n");
+  EXPECT_EQ(lists("gnu-tar-1.34"), expected_);
+}
+
+TEST_F(AclNames, AreNotLookedUpWhereItHas) {
+  EXPECT_EQ(lists("bsdtar-3.6.2"), expected_);
+  know("alice:x:1:1::/:\n", "crew:x:2:\n");
+  EXPECT_EQ(lists("bsdtar-3.6.2"), expected_);
+}
+
+TEST_F(AclNames, ThatNobodyKnowsAreRefused) {
+  for (const auto& [users, groups, missing] : std::vector<std::array<const char*, 3>>{
+           {"bob:x:1:1::/:\n", "crew:x:7002:\n", "the user alice"},
+           {"alice:x:7001:7001::/:\n", "alice:x:7002:\n", "the group crew"}}) {
+    know(users, groups);
+    auto layout = build({archive("gnu-tar-1.34")});
+    ASSERT_FALSE(layout);
+    EXPECT_TRUE(layout.error().is(err::source_acl));
+    EXPECT_THAT(layout.error().message(), HasSubstr(missing));
+  }
+  options_.acl_names = IdNames();
+  EXPECT_FALSE(build({archive("gnu-tar-1.34")}));
+}
+
+TEST_F(AclNames, OfThisMachineAreKnownIfItMayBeAsked) {
+  const IdNames names = IdNames::create("", "", true).value();
+  EXPECT_EQ(names.find("root", false), 0u);
+  EXPECT_EQ(names.find("root", true), 0u);
+  EXPECT_EQ(names.find("no such user", false), std::nullopt);
+  EXPECT_EQ(IdNames::create("", "", false).value().find("root", false), std::nullopt);
+  EXPECT_TRUE(IdNames().knows_none());
+}
+
+TEST_F(AclNames, InAFileThatIsNoneAreRefusedWithTheLine) {
+  auto names = IdNames::create(write("passwd", "root:x:0:0::/:\nalice:x\n"), "", false);
+  ASSERT_FALSE(names);
+  EXPECT_THAT(names.error().message(), HasSubstr("passwd:2"));
+}
+
 TEST_F(SourceTest, NamesAreBytes) {
   TestArchive tar;
   tar.file("gr\xc3\xbc\xc3\x9f", "utf-8");
