@@ -22,6 +22,8 @@ struct DataReference {
   uint32_t count = 1;
   friend bool operator==(const DataReference&, const DataReference&) = default;
 };
+// By which the items of an extent's references are ordered.
+uint64_t hash_of(const DataReference& reference);
 
 // A tree block and who refers to it.
 struct TreeExtent {
@@ -32,9 +34,17 @@ struct TreeExtent {
 
 using ItemSink = FunctionRef<Result<void>(const Key& key, Bytes data)>;
 
-// Gives the items of a data extent in key order. `references` are reordered; no two are of the same use.
-Result<void> data_extent_items(uint64_t bytenr, uint64_t length, uint64_t generation,
-                               std::vector<DataReference>& references, uint32_t nodesize, ItemSink sink);
+struct DataExtent {
+  uint64_t bytenr = 0, length = 0, generation = 0;
+  uint64_t refs = 0;  // the sum of the references' counts
+};
+// Calls back for each reference to an extent, ascending by hash_of(), then root, inode and offset; no two are
+// of the same use. Not all need be in memory.
+using DataReferences = FunctionRef<Result<void>(FunctionRef<Result<void>(const DataReference&)> each)>;
+
+// Gives the items of a data extent in key order. Those references that come first stand in the extent's item.
+Result<void> data_extent_items(const DataExtent& extent, DataReferences references, uint32_t nodesize,
+                               ItemSink sink);
 // The items of a tree block that these trees refer to by their root's id. `roots` are reordered.
 Result<void> tree_extent_items(const TreeExtent& extent, uint64_t generation, std::vector<uint64_t>& roots,
                                uint32_t nodesize, bool skinny, ItemSink sink);

@@ -56,8 +56,19 @@ class Items {
 };
 
 void give(Items& items, std::vector<DataReference> references, uint32_t nodesize) {
-  auto done = data_extent_items(address, 8192, 1, references, nodesize,
-                                [&](const Key& key, Bytes data) { return items.add(key, data); });
+  std::sort(references.begin(), references.end(), [](const DataReference& a, const DataReference& b) {
+    return std::tuple(hash_of(a), a.root, a.inode, a.offset) <
+           std::tuple(hash_of(b), b.root, b.inode, b.offset);
+  });
+  uint64_t refs = 0;
+  for (const DataReference& reference : references) refs += reference.count;
+  auto done = data_extent_items(
+      {address, 8192, 1, refs},
+      [&](auto each) -> Result<void> {
+        for (const DataReference& reference : references) TRY(each(reference));
+        return {};
+      },
+      nodesize, [&](const Key& key, Bytes data) { return items.add(key, data); });
   ASSERT_TRUE(done) << done.error().message();
   items.expect_accepted();
 }
@@ -141,9 +152,9 @@ TEST(ExtentItems, ReferencesOfOneHashStandOneAfterTheOther) {
   }
   ASSERT_EQ(references.size(), 2u);
   const uint64_t hash = extent_data_ref_hash(5, references[0].inode, references[0].offset);
-  // Greater hashes fill the item.
-  for (uint64_t n = 0; references.size() < 60; ++n)
-    if (extent_data_ref_hash(7, n, 0) > hash) references.push_back({7, n, 0, 1});
+  // Smaller hashes fill the item.
+  for (uint64_t root = 256; references.size() < 60 && root < 10'000; ++root)
+    if (extent_data_ref_hash(root, 1, 0) < hash) references.push_back({root, 1, 0, 1});
   Items items(4096);
   give(items, references, 4096);
   EXPECT_TRUE(items.items.contains({address, ItemType::extent_data_ref, hash}));

@@ -265,8 +265,9 @@ class Builder {
     if (!inode.has_extents || left_out_) return {};
     if (!extents_) extents_.emplace(writer_, tree, subvolume.id, inode.number, !placer_.shares());
     if (inode.content == ContentKind::stored) {
-      StoredContent content = TRY(stored_->find(inode.token));
-      for (const PlacedExtent& extent : content.extents) TRY(extents_->add(extent));
+      const StoredContent content = TRY(stored_->find(inode.token));
+      TRY(stored_->for_each_extent(content,
+                                   [&](const PlacedExtent& extent) { return extents_->add(extent); }));
     }
     for (auto at = first; at != placed; ++at) TRY(extents_->add(at->extent));
     if (!inode.part.last) return {};

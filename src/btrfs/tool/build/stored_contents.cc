@@ -1,16 +1,17 @@
 #include "btrfs/tool/build/stored_contents.h"
 
 #include <algorithm>
+#include <array>
 
 #include "core/assert.h"
 
 namespace karst::btrfs::build {
 namespace {
 
-// What the spool has of a content; extents or bytes follow.
+// What the spool has of a content; its bytes follow if they are in its item.
 struct RecordHead {
-  le64 size, nbytes;
-  le32 extents, inline_bytes;
+  le64 size, nbytes, first_extent, extents;
+  le32 inline_bytes;
   uint8_t has_inline, compression;
 };
 
@@ -29,7 +30,8 @@ StoredContents::StoredContents(ExtentPlacer& placer, const Geometry& geometry, C
       options_(std::move(options)),
       inline_max_(inline_limit(geometry, options_.inline_max)),
       queue_(pool, {.items = 64, .weight = options_.memory}),
-      records_({.directory = options_.temporary_directory, .memory = 16 << 20}) {}
+      records_({.directory = options_.temporary_directory, .memory = options_.known_memory / 2}),
+      extents_({.directory = options_.temporary_directory, .memory = options_.known_memory / 2}) {}
 
 StoredContents::~StoredContents() { queue_.close(); }
 
@@ -161,8 +163,9 @@ Result<void> StoredContents::take_one() {
   Encoded done = std::move(*TRY(queue_.next()));
   --in_flight_;
   TRY(placer_.place(done.batch, [&](uint32_t i, const PlacedExtent& extent) -> Result<void> {
-    open(done.segments[i].content).content.extents.push_back(extent);
-    return {};
+    StoredContent& content = open(done.segments[i].content).content;
+    if (content.extents++ == 0) content.first_extent = extents_.size() / sizeof extent;
+    return extents_.append(std::as_bytes(std::span(&extent, 1)));
   }));
   for (const Segment& segment : done.segments) --open(segment.content).batches;
   buffers_.give_back(std::move(done.batch.data));
@@ -187,15 +190,15 @@ Result<void> StoredContents::record(const Open& done) {
   RecordHead head{};
   head.size = content.size;
   head.nbytes = content.in_item ? 0 : content.nbytes;
-  head.extents = static_cast<uint32_t>(content.extents.size());
+  head.first_extent = content.first_extent;
+  head.extents = content.extents;
   if (content.in_item) {
     head.has_inline = 1;
     head.inline_bytes = static_cast<uint32_t>(content.in_item->bytes.size());
     head.compression = static_cast<uint8_t>(content.in_item->compression);
   }
   TRY(records_.append(bytes_of(head)));
-  if (content.in_item) TRY(records_.append(content.in_item->bytes));
-  return records_.append(std::as_bytes(std::span(content.extents)));
+  return content.in_item ? records_.append(content.in_item->bytes) : Result<void>();
 }
 
 Result<void> StoredContents::finish() {
@@ -219,11 +222,23 @@ Result<StoredContent> StoredContents::find(Bytes token) const {
     content.in_item->compression = Compression(head.compression);
     content.in_item->bytes.resize(head.inline_bytes);
     TRY(records_.read(at, content.in_item->bytes));
-    at += head.inline_bytes;
   }
-  content.extents.resize(head.extents);
-  TRY(records_.read(at, std::as_writable_bytes(std::span(content.extents))));
+  content.first_extent = head.first_extent;
+  content.extents = head.extents;
   return content;
+}
+
+Result<void> StoredContents::for_each_extent(const StoredContent& content,
+                                             FunctionRef<Result<void>(const PlacedExtent&)> each) const {
+  std::array<PlacedExtent, 256> some;
+  for (uint64_t done = 0; done < content.extents;) {
+    const uint64_t count = std::min<uint64_t>(some.size(), content.extents - done);
+    TRY(extents_.read((content.first_extent + done) * sizeof(PlacedExtent),
+                      std::as_writable_bytes(std::span(some).first(count))));
+    for (uint64_t i = 0; i < count; ++i) TRY(each(some[i]));
+    done += count;
+  }
+  return {};
 }
 
 }  // namespace karst::btrfs::build

@@ -2,8 +2,9 @@
 //
 // What arrives is cut into batches that the pool's threads encode; they are placed in the order in which they
 // came, so that the image does not depend on the number of threads. Small contents are kept for their items.
-// What is known of each content (its extents, or the bytes themselves) is in a spool, eight bytes a content
-// stay in memory. Contents that were released are not referred to: their space is free in the image.
+// What is known of each content (its extents, or the bytes themselves) is in spools, eight bytes a content
+// stay in memory, however long it is. Contents that were released are not referred to: their space is free in
+// the image.
 //
 // Not thread-safe.
 #pragma once
@@ -22,7 +23,7 @@ struct StoredContent {
   uint64_t size = 0;
   uint64_t nbytes = 0;  // allocated; 0 if it is inline
   std::optional<InlineContent> in_item;
-  std::vector<PlacedExtent> extents;  // ascending by file offset
+  uint64_t first_extent = 0, extents = 0;  // among all that were placed: for_each_extent()
 };
 
 class StoredContents final : public ContentStore {
@@ -30,7 +31,8 @@ class StoredContents final : public ContentStore {
   struct Options {
     Encoding encoding;
     uint32_t inline_max = 2048;
-    uint64_t memory = 16 << 20;  // of batches in flight
+    uint64_t memory = 16 << 20;        // of batches in flight
+    uint64_t known_memory = 16 << 20;  // of what is known of contents, before it goes to a file
     std::string temporary_directory = "/var/tmp";
   };
   StoredContents(ExtentPlacer& placer, const Geometry& geometry, Codecs& codecs, BatchBuffers& buffers,
@@ -46,6 +48,9 @@ class StoredContents final : public ContentStore {
   // No more files: waits for what is in flight. Before the first find().
   Result<void> finish();
   Result<StoredContent> find(Bytes token) const;
+  // Ascending by file offset.
+  Result<void> for_each_extent(const StoredContent& content,
+                               FunctionRef<Result<void>(const PlacedExtent&)> each) const;
 
  private:
   // A stretch of one content in the batch being filled.
@@ -99,6 +104,8 @@ class StoredContents final : public ContentStore {
   Filling filling_;
 
   Spool records_;
+  // Of all contents, as they were placed: in the order of contents, since no two are written at once.
+  Spool extents_;
   std::vector<uint64_t> index_;  // content id to place in records_
 };
 

@@ -45,7 +45,7 @@ Result<DataUse> ImageWriter::data_use(const std::vector<ChunkEntry>& chunks) con
     if (next < address) use.chunks[n].free.push_back({next, address - next});
     next = address;
   };
-  ExtentReferences extents(references_);
+  ExtentReferences extents = references();
   while (TRY(extents.next())) {
     while (!chunks[n].contains(extents.address())) {
       free_until(chunks[n].end());
@@ -209,7 +209,7 @@ Result<TreeRoot> ImageWriter::write_extent_tree(BlockSink& sink, const MakeLayou
   Records system(layout.chunk_blocks, layout.chunk_blocks.size(), none);
   Records blocks(metadata_.records(), content_blocks_, later);
   auto shared = shared_blocks_.begin();
-  ExtentReferences extents(references_);
+  ExtentReferences extents = references();
   bool more = TRY(extents.next());
   std::vector<uint64_t> owners;
   for (;;) {
@@ -221,8 +221,9 @@ Result<TreeRoot> ImageWriter::write_extent_tree(BlockSink& sink, const MakeLayou
       of = &system;
     }
     if (more && (!block || extents.address() < block->bytenr)) {
-      TRY(data_extent_items(extents.address(), extents.length(), generation(), extents.references(),
-                            options_.nodesize, add));
+      TRY(data_extent_items(
+          {extents.address(), extents.length(), generation(), extents.count()},
+          [&](auto each) { return extents.for_each(each); }, options_.nodesize, add));
       more = TRY(extents.next());
       continue;
     }

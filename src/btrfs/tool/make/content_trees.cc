@@ -54,7 +54,7 @@ Result<void> ImageWriter::write_checksum_tree() {
   const Geometry& geometry = stamp_.geometry;
   BulkTree tree = begin_tree(id::csum_tree);
   ChecksumItems items(tree, geometry);
-  ExtentReferences extents(references_);
+  ExtentReferences extents = references();
   bool more = TRY(extents.next());
   ExternalSorter::Reader sums = checksums_.reader();
   while (TRY(sums.next())) {
@@ -129,12 +129,14 @@ Result<void> ImageWriter::write_quota_tree() {
       if (roots.size() == 1) groups[root].exclusive += bytes;
     }
   };
-  ExtentReferences extents(references_);
+  ExtentReferences extents = references();
   while (TRY(extents.next())) {
     std::vector<uint64_t> roots;
-    for (const DataReference& reference : extents.references())
+    TRY(extents.for_each([&](const DataReference& reference) -> Result<void> {
       if (std::find(roots.begin(), roots.end(), reference.root) == roots.end())
         roots.push_back(reference.root);
+      return {};
+    }));
     count(std::move(roots), extents.length());
   }
   for (const BlockRecord& block : metadata_.records()) {

@@ -146,7 +146,7 @@ Result<void> ImageWriter::add_checksums(uint64_t address, Bytes checksums) {
 }
 
 Result<void> ImageWriter::add_reference(uint64_t address, uint64_t length, const DataReference& reference) {
-  ReferenceKey key{address, reference.root, reference.inode, reference.offset};
+  const ReferenceKey key(address, reference);
   ReferenceValue value{length, reference.count};
   return references_.add(bytes_of(key), bytes_of(value));
 }
@@ -168,6 +168,10 @@ RootItem ImageWriter::root_item(const TreeRoot& root) const {
   item.inode.mode = mode::directory | 0755;
   item.generation = item.generation_v2 = generation();
   item.bytenr = raw(root.address);
+ExtentReferences ImageWriter::references() const {
+  return {references_, {.temporary_directory = options_.temporary_directory}};
+}
+
   item.bytes_used = root.blocks * options_.nodesize;
   item.refs = 1;
   item.level = root.level;

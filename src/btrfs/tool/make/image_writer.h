@@ -76,6 +76,8 @@ struct MakeReport {
   std::vector<ChunkSum> chunks;
 };
 
+class ExtentReferences;
+
 class ImageWriter {
  public:
   // `options` are settled here (settle_options). Whatever is refused is refused here: nothing is written.
@@ -152,6 +154,7 @@ class ImageWriter {
   Result<void> write_blocks(const MakeLayout& layout);
   Result<void> write_superblocks(const MakeLayout& layout, const LateRoots& roots);
   void wipe_superblocks();
+  ExtentReferences references() const;  // of all extents, when there are no more
   uint64_t bytes_used(const MakeLayout& layout) const;
   MakeReport report(const MakeLayout& layout) const;
 

@@ -2,6 +2,8 @@
 
 namespace karst::btrfs {
 
+static_assert(Spool::piece_size % sizeof(DataReference) == 0, "a use would lie in two pieces");
+
 Result<void> ExtentReferences::step() {
   more_ = TRY(reader_.next());
   return {};
@@ -9,10 +11,13 @@ Result<void> ExtentReferences::step() {
 
 Result<bool> ExtentReferences::next() {
   if (!std::exchange(started_, true)) TRY(step());
-  references_.clear();
+  kept_.clear();
+  rest_.reset();
+  count_ = 0;
   if (!more_) return false;
   address_ = overlay<ReferenceKey>(reader_.key())->address;
   length_ = overlay<ReferenceValue>(reader_.value())->length;
+  std::optional<DataReference> last;
   do {
     const auto& key = *overlay<ReferenceKey>(reader_.key());
     const auto& value = *overlay<ReferenceValue>(reader_.value());
@@ -21,19 +26,40 @@ Result<bool> ExtentReferences::next() {
       return Error(karst::err::corrupt, "an extent with two lengths")
           .expected(length_, value.length)
           .at("address", address_);
-    DataReference use{key.root, key.inode, key.offset, value.count};
-    if (!references_.empty()) {
-      DataReference& last = references_.back();
-      if (std::tie(last.root, last.inode, last.offset) == std::tie(use.root, use.inode, use.offset)) {
-        last.count += use.count;
-        TRY(step());
-        continue;
-      }
+    const DataReference use{key.root, key.inode, key.offset, value.count};
+    if (last &&
+        std::tie(last->root, last->inode, last->offset) == std::tie(use.root, use.inode, use.offset)) {
+      last->count += use.count;
+    } else {
+      if (last) TRY(take(*last));
+      last = use;
     }
-    references_.push_back(use);
     TRY(step());
   } while (more_);
+  TRY(take(*last));
   return true;
+}
+
+Result<void> ExtentReferences::take(const DataReference& use) {
+  count_ += use.count;
+  if (kept_.size() < options_.kept_max) {
+    kept_.push_back(use);
+    return {};
+  }
+  if (!rest_) rest_.emplace(Spool::Options{.directory = options_.temporary_directory, .memory = 0});
+  return rest_->append(as_bytes(std::string_view(reinterpret_cast<const char*>(&use), sizeof use)));
+}
+
+Result<void> ExtentReferences::for_each(FunctionRef<Result<void>(const DataReference&)> each) const {
+  for (const DataReference& use : kept_) TRY(each(use));
+  if (!rest_) return {};
+  return rest_->for_each([&](Bytes piece) -> Result<void> {
+    for (DataReference use; !piece.empty(); piece = piece.subspan(sizeof use)) {
+      std::memcpy(&use, piece.data(), sizeof use);
+      TRY(each(use));
+    }
+    return {};
+  });
 }
 
 }  // namespace karst::btrfs
