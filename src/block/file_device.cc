@@ -78,8 +78,9 @@ Result<std::unique_ptr<FileDevice>> FileDevice::open_fd(const std::string& path,
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (exists && S_ISFIFO(info.st_mode))  // opening it would wait for somebody to write
     return Error(err::invalid, "a pipe is not a device").at("device", path);
-  const bool claim = options.exclusive && exists && S_ISBLK(info.st_mode);
-  const int fd = retry([&] { return ::open(path.c_str(), flags | (claim ? O_EXCL : 0), 0666); });
+  // Claims a block device; together with O_CREAT it would mean that nothing may have the name.
+  if (options.exclusive && exists && S_ISBLK(info.st_mode)) flags = (flags & ~O_CREAT) | O_EXCL;
+  const int fd = retry([&] { return ::open(path.c_str(), flags, 0666); });
   if (fd < 0) return Error::from_errno(errno, "cannot open").at("device", path);
   return std::unique_ptr<FileDevice>(new FileDevice(path, fd));
 }
