@@ -5,6 +5,7 @@
 
 #include "block/open.h"
 #include "btrfs/tool/build/builder.h"
+#include "btrfs/tool/build/layout_digest.h"
 #include "btrfs/tool/build/paths.h"
 #include "btrfs/tool/build/source.h"
 #include "cli/image_arguments.h"
@@ -89,14 +90,23 @@ std::vector<SourceSpec> source_specs(const BuildArguments& arguments) {
   return specs;
 }
 
+// What UUIDs are made from where the same input is to give the same: all that is known before data is read.
+Result<std::string> seed_of(const Layout& layout, const BuildArguments& arguments,
+                            const btrfs::MakeOptions& options) {
+  return fmt::format("{} {} {} {} {:x} {:x} {:x} {:x} {} {} {} {} {} {}", TRY(digest_of(layout)),
+                     options.nodesize, options.sectorsize, checksum_name(options.checksum), options.incompat,
+                     options.compat_ro, *options.data_profile, *options.metadata_profile,
+                     1 + arguments.more_devices.size(), arguments.size, arguments.compress, arguments.dedupe,
+                     arguments.shrink, options.label);
+}
+
 Result<int> run_build(const Session& session, const BuildArguments& arguments) {
   btrfs::MakeOptions options = TRY(arguments.make.options());
   if (!arguments.profile.empty())
     options.data_profile = options.metadata_profile = TRY(btrfs::parse_profile(arguments.profile));
   const std::optional<int64_t> epoch = TRY(epoch_of(arguments));
   options.time = epoch ? *epoch : time(nullptr);
-  if (arguments.reproducible || !arguments.seed.empty())
-    options.seed = arguments.seed.empty() ? "karst" : arguments.seed;
+  if (!arguments.seed.empty()) options.seed = arguments.seed;
   options.temporary_directory = !arguments.temporary.empty() ? arguments.temporary
                                 : getenv("TMPDIR")           ? getenv("TMPDIR")
                                                              : "/var/tmp";
@@ -183,6 +193,8 @@ Result<int> run_build(const Session& session, const BuildArguments& arguments) {
     TRY(sources.read(inventory, stored, *pool));
     TRY(stored.finish());
     const Layout layout = TRY(inventory.finish(&stored));
+    if (arguments.reproducible && arguments.seed.empty())
+      writer->seed_uuids(TRY(seed_of(layout, arguments, writer->options())));
     uint64_t bytes = 0, inodes = 0;
     for (const Subvolume& subvolume : layout.subvolumes()) {
       bytes += subvolume.bytes;

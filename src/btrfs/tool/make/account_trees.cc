@@ -134,8 +134,7 @@ Result<TreeRoot> ImageWriter::write_chunk_tree(const MakeLayout& layout, BlockSi
     TRY(tree.add({id::dev_items, ItemType::dev_item, members_[i].devid},
                  bytes_of(device_item(i, layout.space))));
   for (const PlacedChunk& placed : layout.chunks)
-    TRY(tree.add({id::first_chunk_tree, ItemType::chunk_item, placed.chunk.logical},
-                 chunk_item(placed.chunk, options_.sectorsize)));
+    TRY(tree.add({id::first_chunk_tree, ItemType::chunk_item, placed.chunk.logical}, item_of(placed.chunk)));
   return tree.finish();
 }
 

@@ -3,6 +3,7 @@
 #include "btrfs/format/inode_mode.h"
 #include "btrfs/format/object_ids.h"
 #include "btrfs/tool/make/references.h"
+
 #include "core/assert.h"
 
 namespace karst::btrfs {
@@ -31,11 +32,10 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(std::vector<MakeDevice>
     total += made.spare ? 0 : made.usable();
   }
   TRY(settle_options(options, static_cast<uint32_t>(devices.size()), total));
-  UuidSource uuids(options.seed);
   std::vector<SpaceDevice> members;
   for (size_t i = 0; i < devices.size(); ++i) {
     const uint64_t size = devices[i].usable() / options.sectorsize * options.sectorsize;
-    members.push_back({i + 1, i == 0 && options.device_uuid ? *options.device_uuid : uuids.next(), size});
+    members.push_back({i + 1, {}, size});
   }
   DeviceSpace space(members);
   const uint64_t type = block_group::system | *options.metadata_profile;
@@ -45,12 +45,29 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(std::vector<MakeDevice>
         .at("stripes", system.stripes.size());
   std::unique_ptr<ImageWriter> writer(
       new ImageWriter(std::move(devices), std::move(options), std::move(space), std::move(system)));
-  writer->uuids_ = std::move(uuids);
+  writer->uuids_ = UuidSource(writer->options_.seed);
   writer->members_ = std::move(members);
-  writer->fsid_ = writer->options_.fsid ? *writer->options_.fsid : writer->uuids_.next();
-  writer->stamp_.chunk_tree_uuid = writer->uuids_.next();
-  writer->stamp_.geometry.metadata_uuid = writer->fsid_;
+  writer->assign_uuids();
   return writer;
+}
+
+void ImageWriter::seed_uuids(std::string seed) {
+  uuids_ = UuidSource(std::move(seed));
+  assign_uuids();
+}
+
+// Chunks may be older than the UUIDs.
+std::vector<std::byte> ImageWriter::item_of(ChunkEntry chunk) const {
+  for (ChunkStripe& stripe : chunk.stripes) stripe.dev_uuid = members_[stripe.devid - 1].uuid;
+  return chunk_item(chunk, options_.sectorsize);
+}
+
+void ImageWriter::assign_uuids() {
+  for (SpaceDevice& member : members_)
+    member.uuid = member.devid == 1 && options_.device_uuid ? *options_.device_uuid : uuids_.next();
+  fsid_ = options_.fsid ? *options_.fsid : uuids_.next();
+  stamp_.chunk_tree_uuid = uuids_.next();
+  stamp_.geometry.metadata_uuid = fsid_;
 }
 
 ImageWriter::ImageWriter(std::vector<MakeDevice> devices, MakeOptions options, DeviceSpace space,
@@ -151,6 +168,10 @@ Result<void> ImageWriter::add_reference(uint64_t address, uint64_t length, const
   return references_.add(bytes_of(key), bytes_of(value));
 }
 
+ExtentReferences ImageWriter::references() const {
+  return {references_, {.temporary_directory = options_.temporary_directory}};
+}
+
 void ImageWriter::note_compression(Compression type) {
   if (type == Compression::lzo) options_.incompat |= incompat::compress_lzo;
   if (type == Compression::zstd) options_.incompat |= incompat::compress_zstd;
@@ -168,10 +189,6 @@ RootItem ImageWriter::root_item(const TreeRoot& root) const {
   item.inode.mode = mode::directory | 0755;
   item.generation = item.generation_v2 = generation();
   item.bytenr = raw(root.address);
-ExtentReferences ImageWriter::references() const {
-  return {references_, {.temporary_directory = options_.temporary_directory}};
-}
-
   item.bytes_used = root.blocks * options_.nodesize;
   item.refs = 1;
   item.level = root.level;
@@ -387,7 +404,7 @@ Result<void> ImageWriter::write_superblocks(const MakeLayout& layout, const Late
 
   std::vector<std::byte> array;
   append(array, bytes_of(DiskKey::from({id::first_chunk_tree, ItemType::chunk_item, system_chunk_.logical})));
-  append(array, chunk_item(system_chunk_, options_.sectorsize));
+  append(array, item_of(system_chunk_));
   VERIFY(array.size() <= sizeof super.sys_chunk_array);
   std::memcpy(super.sys_chunk_array, array.data(), array.size());
   super.sys_chunk_array_size = static_cast<uint32_t>(array.size());

@@ -84,6 +84,9 @@ class ImageWriter {
   static Result<std::unique_ptr<ImageWriter>> create(std::vector<MakeDevice> devices, MakeOptions options);
   ~ImageWriter();
 
+  // Makes all UUIDs that were not given from this text, as MakeOptions::seed does. Before the first tree.
+  void seed_uuids(std::string seed);
+
   // Takes away what was on the devices. Before anything else.
   Result<void> begin();
 
@@ -151,12 +154,15 @@ class ImageWriter {
                                      const std::vector<BlockRecord>& later) const;
   Result<TreeRoot> write_root_tree(BlockSink& sink, const LateRoots& roots) const;
 
+  ExtentReferences references() const;  // of all extents, when there are no more
   Result<void> write_blocks(const MakeLayout& layout);
   Result<void> write_superblocks(const MakeLayout& layout, const LateRoots& roots);
   void wipe_superblocks();
-  ExtentReferences references() const;  // of all extents, when there are no more
   uint64_t bytes_used(const MakeLayout& layout) const;
   MakeReport report(const MakeLayout& layout) const;
+
+  void assign_uuids();
+  std::vector<std::byte> item_of(ChunkEntry chunk) const;
 
   MakeOptions options_;
   std::vector<MakeDevice> devices_;
