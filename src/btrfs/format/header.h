@@ -29,6 +29,7 @@ static_assert(sizeof(Header) == 101 && Overlay<Header>);
 constexpr uint64_t header_flag_written = 1ull << 0;
 constexpr uint64_t header_flag_reloc = 1ull << 1;
 constexpr unsigned header_backref_rev_shift = 56;
+constexpr uint64_t header_mixed_backref_rev = 1;  // what all have since Linux 2.6.31
 
 struct Item {
   DiskKey key;  //  0

@@ -68,7 +68,7 @@ class Check {
     begin(1, has_log ? "checking log" : "checking log skipped (none written)");
     TRY(check_log(state_));
     begin(2, "checking root items");
-    read_roots(state_);
+    TRY(read_roots(state_));
     begin(3, "checking extents");
     check_superblocks(state_);
     TRY(check_extents());
@@ -115,10 +115,12 @@ class Check {
     SketchSinks sinks(state_.key);
     auto make_sink = [&]() -> FactSink& { return sinks.mine(); };
     TRY(check_allocation(state_, {.make_sink = make_sink}));
-    if (state_.tree_blocks > options_.table_memory / BlockTable::bytes_each)
-      return Error::make(
-          karst::err::limit, "{} tree blocks need {} bytes of memory to be remembered, {} are allowed",
-          state_.tree_blocks, state_.tree_blocks * BlockTable::bytes_each, options_.table_memory);
+    // Why not in passes over ranges of addresses, each with its own blocks only: a node needs the sums of its
+    // children whatever their addresses, quota groups need the subvolumes of all blocks at once, and each
+    // pass would read all nodes and the extent tree again. A file system of 10 GB of tree blocks fits the
+    // default.
+    TRY(state_.allowance.take(state_.tree_blocks * BlockTable::bytes_each,
+                              fmt::format("{} tree blocks", state_.tree_blocks)));
     tell_roots(state_, sinks.mine());
     TRY(scan_trees(state_, state_.roots, {.make_sink = make_sink}));
     auto [references, checksums] = sinks.sum();
@@ -152,7 +154,7 @@ CheckTotals totals_of(const Statistics& statistics) {
 Result<CheckResult> check_filesystem(const Filesystem& fs, const CheckOptions& options, WorkerPool& pool,
                                      ProgressRef progress, check::CheckReceiver& receiver) {
   check::Report report(receiver);
-  check::State state{fs, report, pool, progress, options.memory};
+  check::State state{fs, report, pool, progress, options.memory, check::Allowance(options.table_memory)};
   check::Check check(state, options);
   TRY(check.run());
   report.finish();

@@ -18,7 +18,7 @@ namespace karst::btrfs {
 struct CheckOptions {
   bool data_csum = false;          // read all data and compare it with its checksums, every copy
   size_t memory = 32 << 20;        // bytes for the records of exact passes
-  size_t table_memory = 96 << 20;  // bytes for what is remembered of each tree block; see BlockTable
+  size_t table_memory = 96 << 20;  // bytes for what is remembered to the end: check/allowance.h
 };
 
 // As the stock tool prints them at its end.
@@ -34,8 +34,9 @@ struct CheckResult {
   check::QgroupReport qgroups;
 };
 
-// Errors are those of the machinery (memory, a cancelled pool; err::limit if there are more tree blocks than
-// table_memory has room for); what is wrong with the image goes to the receiver.
+// Errors are those of the machinery (memory, a cancelled pool; err::limit if there are more tree blocks,
+// roots or partly checksummed extents than table_memory has room for); what is wrong with the image goes to
+// the receiver.
 Result<CheckResult> check_filesystem(const Filesystem& fs, const CheckOptions& options, WorkerPool& pool,
                                      ProgressRef progress, check::CheckReceiver& receiver);
 

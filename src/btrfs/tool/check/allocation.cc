@@ -57,12 +57,12 @@ class PartCheck {
     if (part.chunk) free_from_ = part.chunk->logical;
   }
 
-  void run() {
+  Result<void> run() {
     while (extents_.next()) {
       const Key& key = extents_.key();
       add_extent_item(key, extents_.data(), sink_);
       if (is_extent(key.type))
-        extent(key, extents_.data());
+        TRY(extent(key, extents_.data()));
       else if (key.type == ItemType::block_group_item && first_)
         result_.groups.push_back(group_record(key, *extents_.as<BlockGroupItem>()));
     }
@@ -70,9 +70,10 @@ class PartCheck {
     csums_.pass(part_.to);
     result_.extents_incomplete = extents_.incomplete();
     result_.csums_incomplete = csums_.incomplete();
-    if (!free_) return;
+    if (!free_) return {};
     free_->expect(std::max(free_from_, end_), part_.chunk->end());
     free_->finish(!extents_.incomplete());
+    return {};
   }
 
   static BlockGroupRecord group_record(const Key& key, const BlockGroupItem& item) {
@@ -80,14 +81,14 @@ class PartCheck {
   }
 
  private:
-  void extent(const Key& key, Bytes data) {
+  Result<void> extent(const Key& key, Bytes data) {
     const ExtentItem& item = *overlay<ExtentItem>(data);
     bool metadata = key.type == ItemType::metadata_item || (item.flags & extent_flag::tree_block);
     uint64_t start = key.objectid;
     uint64_t length = key.type == ItemType::metadata_item ? state_.geometry().nodesize : key.offset;
     uint64_t end = start + length;
-    checksums(start, length, metadata, item.refs);
-    if (!first_) return;
+    TRY(checksums(start, length, metadata, item.refs));
+    if (!first_) return {};
     if (metadata && (item.flags & extent_flag::full_backref))
       state_.table.update(start, [](BlockFacts& facts) { facts.full_backref = true; });
     result_.tree_blocks += metadata;
@@ -96,19 +97,24 @@ class PartCheck {
     if (start > end_ && free_ && start <= part_.chunk->end())
       free_->expect(std::max(free_from_, end_), start);
     end_ = std::max(end_, end);
+    return {};
   }
 
-  void checksums(uint64_t start, uint64_t length, bool metadata, uint64_t refs) {
+  Result<void> checksums(uint64_t start, uint64_t length, bool metadata, uint64_t refs) {
     if (metadata) {
       csums_.pass(start + length);
-      return;
+      return {};
     }
     uint64_t covered = csums_.take(start, start + length);
-    if (covered != 0 && covered != length) {
-      result_.partly_summed.push_back(start);
-      return;
+    if (covered == 0 || covered == length) {
+      sink_.add({FactKind::checksummed, start, {covered != 0}}, minus(refs));
+      return {};
     }
-    sink_.add({FactKind::checksummed, start, {covered != 0}}, minus(refs));
+    if (!first_) return {};
+    // A growing vector has twice what it holds; then all parts' are put together.
+    TRY(state_.allowance.take(4 * sizeof start, "extents with checksums for a part"));
+    result_.partly_summed.push_back(start);
+    return {};
   }
 
   // Where the extent lies.
@@ -193,8 +199,7 @@ Result<void> check_allocation(State& state, const AllocationOptions& options) {
   TaskGroup group(state.pool);
   for (size_t i = 0; i < parts.size(); ++i)
     group.run([&, i]() -> Result<void> {
-      PartCheck(state, parts[i], *tree, options.make_sink(), options.first, results[i]).run();
-      return {};
+      return PartCheck(state, parts[i], *tree, options.make_sink(), options.first, results[i]).run();
     });
   TRY(group.wait());
   if (options.first) merge(state, parts, results);

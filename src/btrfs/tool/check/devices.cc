@@ -257,6 +257,13 @@ class DeviceCheck {
   bool extents_known_ = false;
 };
 
+// A field that Linux does not look at; the stock tool takes no superblock where it is anything else.
+Result<void> check_stripesize(const Superblock& super) {
+  if (super.stripesize == 4096 || super.stripesize == super.sectorsize) return {};
+  return Error(err::super_invalid, "invalid stripesize")
+      .expected(super.sectorsize.value(), super.stripesize.value());
+}
+
 }  // namespace
 
 void check_superblocks(State& state) {
@@ -268,6 +275,7 @@ void check_superblocks(State& state) {
       Superblock copy;
       auto outcome = member.device->read(offset, {reinterpret_cast<std::byte*>(&copy), sizeof copy});
       if (outcome) outcome = check_superblock(copy, offset);
+      if (outcome) outcome = check_stripesize(copy);
       if (outcome) continue;
       // Only the first one has to be there: a file system copied by its contents may lack the others.
       state.report.add(

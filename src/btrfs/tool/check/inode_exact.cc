@@ -129,11 +129,10 @@ class FileTreeCheck {
       if (location.type == ItemType::root_item || !wanted(location.objectid)) return;
       InodeRecord& target = record(location.objectid);
       taken_ += InodeRecord::bytes_of_name(entry.name);
-      auto type = static_cast<uint8_t>(entry.type());
       if (key.type == ItemType::dir_item)
-        target.add_name_item(key.objectid, entry.name, type);
+        target.add_name_item(key.objectid, entry.name, entry.type());
       else
-        target.add_name_entry(key.objectid, key.offset, entry.name, type);
+        target.add_name_entry(key.objectid, key.offset, entry.name, entry.type());
     });
   }
 

@@ -13,8 +13,8 @@ bool is_regular_or_link(uint32_t mode) {
   return type == mode::regular || type == mode::symlink;
 }
 
-uint64_t type_word(FileType type, ItemType location) {
-  return static_cast<uint64_t>(type) << 8 | static_cast<uint64_t>(location);
+uint64_t type_word(uint8_t type, ItemType location) {
+  return uint64_t{type} << 8 | static_cast<uint64_t>(location);
 }
 
 // Walks the items of one leaf, inode by inode.
@@ -102,7 +102,7 @@ class LeafWalk {
                  {key.objectid, rules_.key.hash_name(entry.name), type_word(entry.type(), location.type)}},
                 1);
       if (location.type != ItemType::root_item)
-        sink_.add({FactKind::inode_name, location.objectid, {static_cast<uint64_t>(entry.type())}}, minus(1));
+        sink_.add({FactKind::inode_name, location.objectid, {entry.type()}}, minus(1));
     });
     if (has_twin_names(data)) sink_.add({FactKind::inode_bad, key.objectid, {}}, 1);
   }

@@ -45,7 +45,8 @@ ExtentFault fault_of(Bytes extent, const InodeContext& inode, const FileRules& r
 struct EntryView {
   const DirItem& item;
   std::string_view name;
-  FileType type() const { return FileType(item.type & ~file_type_encrypted); }
+  // A FileType. With the flag of encrypted names, which no Linux writes, it is none.
+  uint8_t type() const { return item.type; }
 };
 template <typename F>
 void for_each_entry(Bytes data, F&& visit) {

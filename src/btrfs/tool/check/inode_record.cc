@@ -172,8 +172,7 @@ void InodeRecord::judge_root_directory() {
   }
   if (self) names_.clear();
   if (!item_) errors_ |= inode_error::no_inode_item;
-  if (item_ && (mode_ & mode::type_mask) == mode::directory && found_size_ != size_)
-    errors_ |= inode_error::dir_isize;
+  if (item_ && found_size_ != size_) errors_ |= inode_error::dir_isize;
   if (nlink_ != 1 || found_links_ != 0 || !self) errors_ |= inode_error::link_count;
 }
 
@@ -197,6 +196,9 @@ std::string InodeRecord::error_text(uint64_t root) const {
 }
 
 std::string InodeRecord::verdict(uint64_t root, const FileRules& rules) {
+  bool is_directory = (mode_ & mode::type_mask) == mode::directory;
+  if (inode_ == root_directory && item_ && !is_directory)
+    return fmt::format("root {} inode {} has mode 0{:o}, expect a directory", root, inode_, mode_);
   if (inode_ == root_directory)
     judge_root_directory();
   else

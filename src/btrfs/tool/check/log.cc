@@ -29,6 +29,10 @@ std::vector<RootRecord> log_roots(State& state, const Tree& tree) {
   while (items.next()) {
     if (items.key().type != ItemType::root_item) continue;
     Root root = root_from_item(items.key(), items.data());
+    if (root.item.bytenr == 0)
+      state.report.add(finding::bad_block,
+                       fmt::format("log of subvolume {} has no tree block", items.key().offset),
+                       {{"root", items.key().offset}});
     roots.push_back(
         log_root(items.key().offset,
                  {Logical(root.item.bytenr.value()), root.item.generation, root.item.level, 0, {}}));

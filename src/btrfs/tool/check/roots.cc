@@ -42,6 +42,22 @@ RootRecord plain_root(uint64_t id, const BlockPointer& block) {
   return record;
 }
 
+// Whether Linux finds a tree by this offset: of its own trees it wants the whole key, of subvolumes the
+// newest item, which it looks for from the end. Source: Linux fs/btrfs/disk-io.c, btrfs_read_roots(),
+// load_global_roots(); fs/btrfs/root-tree.c, btrfs_find_root().
+bool is_found_at(uint64_t tree, uint64_t offset) {
+  switch (tree) {
+    case id::extent_tree:
+    case id::dev_tree:
+    case id::csum_tree:
+    case id::quota_tree:
+    case id::uuid_tree:
+    case id::free_space_tree:
+    case id::block_group_tree: return offset == 0;
+    default: return offset != ~0ull;
+  }
+}
+
 void check_root_item(State& state, const RootRecord& root) {
   uint64_t limit = state.fs.super().generation + 1;
   if (root.block.generation > limit)
@@ -49,9 +65,14 @@ void check_root_item(State& state, const RootRecord& root) {
                      fmt::format("invalid generation for root {}, have {} expect (0, {}]", root.id,
                                  root.block.generation, limit),
                      {{"root", root.id}});
-  if (is_subvolume(root.id) && root.directory != root_directory)
+  if (root.holds_files() && root.directory != root_directory)
     state.report.add(finding::root_directory,
                      fmt::format("root {} root dir {} not found", root.id, root.directory),
+                     {{"root", root.id}});
+  if (!is_found_at(root.id, root.key_offset))
+    state.report.add(finding::root_item,
+                     fmt::format("root item of tree {} is not found at the offset {}", root_name(root.id),
+                                 root.key_offset),
                      {{"root", root.id}});
   if (root.drop_progress && (root.drop_level > root.block.level || root.drop_level >= max_level))
     state.report.add(finding::root_item, fmt::format("ignoring invalid drop level: {}", root.drop_level),
@@ -84,31 +105,39 @@ class RootRefCheck {
  public:
   explicit RootRefCheck(State& state) : state_(state) {}
 
-  void run() {
-    read();
+  Result<void> run() {
+    TRY(read());
     for (auto& [child, links] : links_)
       for (auto& [place, link] : links) look_up(child, place, link);
     find_reachable();
     for (const RootRecord& root : state_.roots) check_root(root);
     for (const auto& [child, links] : links_)
       if (!state_.root(child)) check_absent(child, links);
+    return {};
   }
 
  private:
-  void read() {
+  Result<void> read() {
+    constexpr size_t bytes_each =
+        sizeof(Links) + sizeof(Place) + sizeof(Link) + 3 * 48;  // nodes of three maps
     ItemStream items(state_.blocks(), state_.fs.root_tree().root);
     while (items.next()) {
       const Key& key = items.key();
-      if (key.type == ItemType::orphan_item && key.objectid == id::orphan) orphans_.insert(key.offset);
+      if (key.type == ItemType::orphan_item && key.objectid == id::orphan) {
+        TRY(state_.allowance.take(bytes_each, "deleted subvolumes"));
+        orphans_.insert(key.offset);
+      }
       if (key.type != ItemType::root_ref && key.type != ItemType::root_backref) continue;
       const auto* ref = items.as<RootRef>();
       auto name = ref ? slice(items.data(), sizeof(RootRef), ref->name_len) : std::nullopt;
       if (!name) continue;
+      TRY(state_.allowance.take(bytes_each + name->size(), "links of subvolumes"));
       bool forward = key.type == ItemType::root_ref;
       Link& link = links_[forward ? key.offset : key.objectid][{
           forward ? key.objectid : key.offset, ref->dirid, ref->sequence, std::string(as_text(*name))}];
       (forward ? link.forward : link.back) = true;
     }
+    return {};
   }
 
   // The entries that belong to a link.
@@ -261,9 +290,9 @@ void check_uuid_tree(State& state) {
 
 }  // namespace
 
-void read_roots(State& state) {
-  state.add_root(plain_root(id::root_tree, state.fs.root_tree().root));
-  state.add_root(plain_root(id::chunk_tree, state.fs.chunk_tree().root));
+Result<void> read_roots(State& state) {
+  TRY(state.add_root(plain_root(id::root_tree, state.fs.root_tree().root)));
+  TRY(state.add_root(plain_root(id::chunk_tree, state.fs.chunk_tree().root)));
   ItemStream items(state.blocks(), state.fs.root_tree().root);
   while (items.next()) {
     if (items.key().type == ItemType::inode_item && is_fs_tree(items.key().objectid))
@@ -271,16 +300,21 @@ void read_roots(State& state) {
     if (items.key().type != ItemType::root_item) continue;
     RootRecord root = record_of(items.key(), items.data());
     check_root_item(state, root);
-    state.add_root(std::move(root));
+    TRY(state.add_root(std::move(root)));
   }
-  for (uint64_t needed : {id::extent_tree, id::dev_tree, id::fs_tree, id::csum_tree})
+  std::vector<uint64_t> all_needed{id::extent_tree, id::dev_tree, id::fs_tree, id::csum_tree};
+  const uint64_t features = state.geometry().compat_ro;
+  if (features & compat_ro::free_space_tree) all_needed.push_back(id::free_space_tree);
+  if (features & compat_ro::block_group_tree) all_needed.push_back(id::block_group_tree);
+  for (uint64_t needed : all_needed)
     if (!state.root(needed))
       state.report.add(finding::missing_tree, fmt::format("no root item of tree {}", root_name(needed)),
                        {{"tree", needed}});
+  return {};
 }
 
 Result<void> check_root_refs(State& state) {
-  RootRefCheck(state).run();
+  TRY(RootRefCheck(state).run());
   check_uuid_tree(state);
   return {};
 }

@@ -6,7 +6,7 @@ namespace karst::btrfs::check {
 
 // Fills state.roots: the root tree and the chunk tree first, then every root item. Reports root items that
 // cannot be right, and trees that every file system has and this one lacks.
-void read_roots(State& state);
+Result<void> read_roots(State& state);
 
 // Root references against back references and directory entries, subvolumes that nothing refers to, the UUID
 // tree.

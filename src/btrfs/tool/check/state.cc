@@ -12,9 +12,13 @@ uint32_t RootRecord::first_kept_slot(const TreeBlock& node) const {
   return node.level() == drop_level ? node.lower_bound(*drop_progress) : node.child_slot(*drop_progress);
 }
 
-void State::add_root(RootRecord record) {
+Result<void> State::add_root(RootRecord record) {
+  // A growing vector has twice what it holds, and what it is copied from.
+  constexpr size_t bytes_each = 3 * sizeof(RootRecord) + 48;
+  TRY(allowance.take(bytes_each, "roots"));
   root_index[record.id] = roots.size();
   roots.push_back(std::move(record));
+  return {};
 }
 
 const RootRecord* State::root(uint64_t id) const {
@@ -35,6 +39,10 @@ void State::block_seen(const TreeBlock& block) {
     facts.relocated = (block.header().flags & header_flag_reloc) != 0;
     facts.good = true;
   });
+  if (block.header().flags >> header_backref_rev_shift < header_mixed_backref_rev)
+    report.add(finding::extent_backref,
+               fmt::format("bad block {}: back references of before mixed ones", block.bytenr()),
+               {{"bytenr", block.bytenr()}});
   auto count = [](std::atomic<uint64_t>& total, uint64_t amount) {
     total.fetch_add(amount, std::memory_order_relaxed);
   };

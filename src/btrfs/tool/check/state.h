@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "btrfs/tool/check/allowance.h"
 #include "btrfs/tool/check/block_table.h"
 #include "btrfs/tool/check/findings.h"
 #include "btrfs/tool/check/sketch.h"
@@ -55,7 +56,8 @@ struct State {
   Report& report;
   WorkerPool& pool;
   ProgressRef progress;
-  size_t memory;  // bytes that exact passes may take for records
+  size_t memory;        // bytes that exact passes may take for records
+  Allowance allowance;  // for what is kept to the end
 
   const SketchKey key = SketchKey::random();
   BlockTable table;
@@ -76,10 +78,10 @@ struct State {
   BlockReader& blocks() const { return *fs.root_tree().blocks; }
   const Geometry& geometry() const { return fs.geometry(); }
   bool has_holes() const { return !fs.geometry().has(incompat::no_holes); }  // as items of their own
-  void add_root(RootRecord record);
+  Result<void> add_root(RootRecord record);
   const RootRecord* root(uint64_t id) const;  // the newest
 
-  // Remembers a block that was read and verified, and counts it.
+  // Remembers a block that was read and verified, counts it, and reports what is wrong with it alone.
   void block_seen(const TreeBlock& block);
   uint64_t hash_key(const Key& first) const;
 };

@@ -59,21 +59,29 @@ inline std::unique_ptr<Checked> check_devices(Devices devices, const CheckOption
   return checked;
 }
 
-// Calls `change` for the items of that type in a tree's leaves until it says that it has changed one.
+using ItemChange = FunctionRef<bool(const Key& key, MutableBytes data, Item& head)>;
+
+// Calls `change` for a leaf's items of that type until it says that it has changed one.
+inline bool change_in(const PristineImage& image, Devices& devices, uint64_t leaf, ItemType type,
+                      ItemChange change) {
+  bool done = false;
+  image.change_block(devices, leaf, [&](MutableBytes bytes) {
+    auto& header = *reinterpret_cast<Header*>(bytes.data());
+    for (uint32_t slot = 0; slot < header.nritems && !done; ++slot) {
+      auto& head = *reinterpret_cast<Item*>(bytes.data() + sizeof(Header) + slot * sizeof(Item));
+      if (head.key.type != static_cast<uint8_t>(type)) continue;
+      done = change(head.key.key(), bytes.subspan(sizeof(Header) + head.offset, head.size), head);
+    }
+  });
+  return done;
+}
+
+// The same for all of a tree's leaves.
 inline bool change_first(const PristineImage& image, Devices& devices, uint64_t tree, ItemType type,
-                         FunctionRef<bool(const Key& key, MutableBytes data, Item& head)> change) {
-  for (const auto& candidate : image.blocks()) {
-    if (candidate.owner != tree || candidate.level != 0) continue;
-    bool done = false;
-    image.change_block(devices, candidate.bytenr, [&](MutableBytes bytes) {
-      auto& header = *reinterpret_cast<Header*>(bytes.data());
-      for (uint32_t slot = 0; slot < header.nritems && !done; ++slot) {
-        auto& head = *reinterpret_cast<Item*>(bytes.data() + sizeof(Header) + slot * sizeof(Item));
-        if (head.key.type != static_cast<uint8_t>(type)) continue;
-        done = change(head.key.key(), bytes.subspan(sizeof(Header) + head.offset, head.size), head);
-      }
-    });
-    if (done) return true;
+                         ItemChange change) {
+  for (const auto& block : image.blocks()) {
+    if (block.owner != tree || block.level != 0) continue;
+    if (change_in(image, devices, block.bytenr, type, change)) return true;
   }
   return false;
 }
