@@ -10,8 +10,8 @@ STRICTER = {
     # Linux fs/btrfs/tree-checker.c refuses the tree block.
     "check_block_group_item(): the owner of chunks": ["BLOCK_GROUP_ITEM.chunk_objectid"],
     "check_dev_extent_item(): the chunk tree": ["DEV_EXTENT.chunk_tree", "DEV_EXTENT.chunk_objectid"],
-    "check_dev_item(), check_leaf_chunk_item(): objects of the chunk tree, types": [
-        "DEV_ITEM.key.*", "CHUNK_ITEM.key.objectid", "CHUNK_ITEM.type"],
+    "check_dev_item(), check_leaf_chunk_item(): objects of the chunk tree, types, sizes": [
+        "DEV_ITEM.key.*", "CHUNK_ITEM.key.objectid", "CHUNK_ITEM.type", "CHUNK_ITEM.num_stripes"],
     "check_dir_item(): lengths, hash of the name, location, type": [
         "DIR_ITEM*.data_len", "DIR_ITEM*.name_len", "DIR_ITEM*.location.*", "DIR_ITEM*.type", "DIR_ITEM*.name'",
         "DIR_ITEM*.key.offset", "DIR_INDEX*.data_len", "DIR_INDEX*.name_len", "DIR_INDEX*.location.*",
@@ -28,6 +28,7 @@ STRICTER = {
     "check_root_item(): flags, levels, generations": [
         "ROOT_ITEM(*).flags", "ROOT_ITEM(*).level", "ROOT_ITEM(*).drop_level", "ROOT_ITEM(*).last_snapshot",
         "ROOT_ITEM(*).generation_v2"],
+    "check_prev_ino(): names follow their inode": ["INODE_ITEM(root).key.*"],
     "check_csum_item(): object, alignment, size": ["EXTENT_CSUM.key.*"],
     "check_inode_ref(), check_inode_extref(): lengths of names": ["INODE_REF*.name_len", "INODE_EXTREF*.name_len"],
     "__btrfs_check_leaf(), __btrfs_check_node(): written blocks, trees that are never empty": [
