@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "btrfs/tool/restore/proc_path.h"
@@ -304,6 +305,20 @@ void DirectoryTarget::set_xattrs(const char* path, const CopiedEntry& entry, boo
       xattrs_.fetch_add(1, std::memory_order_relaxed);
 }
 
+// What is made in a directory with a default access list gets one from it: the directory may be the user's,
+// or be complete already when something is found that was in it.
+void DirectoryTarget::remove_inherited_acls(const char* path, const CopiedEntry& entry) {
+  auto remove = [&](const char* acl) {
+    auto is_this = [&](const auto& xattr) { return xattr.first == acl; };
+    if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), is_this)) return;
+    if (removexattr(path, acl) != 0 && errno != ENODATA && errno != EOPNOTSUPP)
+      xattrs_.fetch_add(1, std::memory_order_relaxed);
+  };
+  if (entry.attributes.is_symlink()) return;
+  remove("system.posix_acl_access");
+  if (entry.attributes.is_directory()) remove("system.posix_acl_default");
+}
+
 // Rights come after what takes them away or needs them: owners clear bits and capabilities, attributes of the
 // user's name space need write permission.
 void DirectoryTarget::set_attributes(const NameInDirectory& at, const CopiedEntry& entry) {
@@ -315,7 +330,10 @@ void DirectoryTarget::set_attributes(const NameInDirectory& at, const CopiedEntr
     return result == 0;
   };
   const bool owned = options_.owners && count(owners_, chown(path.c_str(), attributes.uid, attributes.gid));
-  if (options_.xattrs) set_xattrs(path.c_str(), entry, false);
+  if (options_.xattrs) {
+    remove_inherited_acls(path.c_str(), entry);
+    set_xattrs(path.c_str(), entry, false);
+  }
   // Rights that come from the owner are not given to another.
   const mode_t mode = attributes.mode & (owned ? 07777 : 01777);
   if (options_.modes_and_times && !attributes.is_symlink()) count(modes_, chmod(path.c_str(), mode));

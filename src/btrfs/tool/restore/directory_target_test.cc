@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <csignal>
 #include <fstream>
 
+#include "btrfs/tool/build/posix_acl.h"
 #include "btrfs/tool/testing_image.h"
 
 namespace karst::btrfs::testing {
@@ -160,6 +162,32 @@ TEST_F(DirectoryTargetTest, SetsModesAndTimesOfDirectoriesAfterWhatIsInThem) {
   EXPECT_EQ(status.st_mode & 07777, 0640u);
   EXPECT_EQ(status.st_mtim.tv_nsec, 5);
   EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(DirectoryTargetTest, NothingInheritsAccessLists_BT061) {
+  const auto list = build::encode_acl(build::parse_acl("u::rwx,u:1:rwx,g::rwx,m::rwx,o::rwx",
+                                                       [](auto, bool) { return std::nullopt; })
+                                          .value())
+                        .value();
+  if (setxattr(inside().c_str(), build::acl_default_xattr, list.data(), list.size(), 0) != 0)
+    GTEST_SKIP() << "no access lists here";
+  CopiedEntry own = file("own");
+  own.xattrs.emplace_back(build::acl_access_xattr, list);
+  ASSERT_TRUE(add(own));
+  ASSERT_TRUE(add(file("file"), "text"));
+  ASSERT_TRUE(add(directory("directory")));
+  ASSERT_TRUE(target_->finish());
+  auto has = [&](const char* name, const char* acl) {
+    return getxattr(inside(name).c_str(), acl, nullptr, 0) >= 0;
+  };
+  EXPECT_TRUE(has("own", build::acl_access_xattr));
+  for (const char* name : {"file", "directory"}) {
+    EXPECT_FALSE(has(name, build::acl_access_xattr)) << name;
+    EXPECT_FALSE(has(name, build::acl_default_xattr)) << name;
+  }
+  struct stat status;
+  ASSERT_EQ(stat(inside("file").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0640u);
 }
 
 TEST_F(DirectoryTargetTest, LinksNamesOfOneFile) {
