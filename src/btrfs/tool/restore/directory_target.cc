@@ -305,18 +305,19 @@ void DirectoryTarget::set_xattrs(const char* path, const CopiedEntry& entry, boo
       xattrs_.fetch_add(1, std::memory_order_relaxed);
 }
 
-// What is made in a directory with a default access list gets one from it: the directory may be the user's,
-// or be complete already when something is found that was in it.
-void DirectoryTarget::remove_inherited_acls(const char* path, const CopiedEntry& entry) {
-  auto remove = [&](const char* acl) {
-    auto is_this = [&](const auto& xattr) { return xattr.first == acl; };
+// What is made in a directory gets an access list from its default one, and on btrfs its compression: the
+// directory may be the user's, or be complete already when something is found that was in it.
+void DirectoryTarget::remove_inherited(const char* path, const CopiedEntry& entry) {
+  auto remove = [&](const char* name) {
+    auto is_this = [&](const auto& xattr) { return xattr.first == name; };
     if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), is_this)) return;
-    if (removexattr(path, acl) != 0 && errno != ENODATA && errno != EOPNOTSUPP)
+    if (removexattr(path, name) != 0 && errno != ENODATA && errno != EOPNOTSUPP)
       xattrs_.fetch_add(1, std::memory_order_relaxed);
   };
-  if (entry.attributes.is_symlink()) return;
-  remove("system.posix_acl_access");
-  if (entry.attributes.is_directory()) remove("system.posix_acl_default");
+  const Attributes& attributes = entry.attributes;
+  if (!attributes.is_symlink()) remove("system.posix_acl_access");
+  if (attributes.is_directory()) remove("system.posix_acl_default");
+  if (attributes.is_regular() || attributes.is_directory()) remove("btrfs.compression");
 }
 
 // Rights come after what takes them away or needs them: owners clear bits and capabilities, attributes of the
@@ -331,7 +332,7 @@ void DirectoryTarget::set_attributes(const NameInDirectory& at, const CopiedEntr
   };
   const bool owned = options_.owners && count(owners_, chown(path.c_str(), attributes.uid, attributes.gid));
   if (options_.xattrs) {
-    remove_inherited_acls(path.c_str(), entry);
+    remove_inherited(path.c_str(), entry);
     set_xattrs(path.c_str(), entry, false);
   }
   // Rights that come from the owner are not given to another.

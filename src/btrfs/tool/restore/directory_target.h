@@ -55,7 +55,7 @@ class DirectoryTarget final : public CopyTarget {
   Result<void> link(const CopiedEntry& entry);
   void set_attributes(const NameInDirectory& at, const CopiedEntry& entry);
   void set_xattrs(const char* path, const CopiedEntry& entry, bool acls);
-  void remove_inherited_acls(const char* path, const CopiedEntry& entry);
+  void remove_inherited(const char* path, const CopiedEntry& entry);
   void complete(const CopiedEntry& entry);
   void complete_directories(std::string_view next_path);
 
