@@ -35,6 +35,10 @@ class DeviceCheck {
       if (key.type == ItemType::dev_item) devices_.emplace(key.offset, *items.as<DevItem>());
       if (key.type == ItemType::chunk_item) stripe_devices(key.offset, items.data());
     }
+    // Linux maps the superblock's chunks first, and keeps them.
+    auto system = system_chunks(state_.fs.super());
+    if (!system) return;
+    for (const SystemChunk& chunk : *system) stripe_devices(chunk.logical, chunk.item);
   }
 
   // Items of devices come before those of chunks.

@@ -237,6 +237,12 @@ const Spoiled table[] = {
             return true;
           }),
      "device-identity", "stripe[1, "},
+    // The other copy of the chunk tree is still found.
+    {"SystemChunkUuid", "raid1-2", super([](Superblock& s) {
+       constexpr size_t uuid_at = sizeof(DiskKey) + sizeof(Chunk) + offsetof(Stripe, dev_uuid);
+       s.sys_chunk_array[uuid_at] ^= 1;
+     }),
+     "device-identity", "its item says"},
     {"SuperBytesUsed", usual, super([](Superblock& s) { s.bytes_used = s.bytes_used - 4096; }),
      "super-bytes-used", "super bytes used"},
     {"SuperDevices", usual, super([](Superblock& s) { s.num_devices = 2; }), "device-count",
