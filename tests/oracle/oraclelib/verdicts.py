@@ -19,7 +19,8 @@ STRICTER = {
         "XATTR_ITEM.name'", "XATTR_ITEM.key.offset"],
     "check_extent_data_item(): encodings, alignment": [
         "EXTENT_DATA(*).compression", "EXTENT_DATA(*).encryption", "EXTENT_DATA(*).ram_bytes",
-        "EXTENT_DATA(*).key.offset", "EXTENT_DATA(*).num_bytes", "EXTENT_DATA(*).offset", "EXTENT_DATA(*).disk_*"],
+        "EXTENT_DATA(*).key.offset", "EXTENT_DATA(*).num_bytes", "EXTENT_DATA(*).offset", "EXTENT_DATA(*).disk_*",
+        "EXTENT_DATA(*).type"],
     "check_extent_item(): either data or a tree block, of no later transaction": [
         "METADATA_ITEM.flags", "METADATA_ITEM.generation", "EXTENT_ITEM(*).flags", "EXTENT_ITEM(*).generation"],
     "check_inode_item(), check_inode_key(): flags, mode, links, generations, an offset of 0": [
