@@ -124,7 +124,8 @@ void Device::finish(IoRequest& request, Result<void> outcome) {
   request.outcome = std::move(outcome);
 }
 
-std::optional<int> Device::direct_fd(const IoRequest&) const { return std::nullopt; }
+std::optional<DirectIo> Device::begin_direct(const IoRequest&) { return std::nullopt; }
+void Device::end_direct(const DirectIo&) {}
 void Device::will_read(uint64_t, uint64_t) {}
 
 Result<void> Device::run(IoRequest request) {

@@ -63,6 +63,13 @@ struct IoRequest {
   IoRequest again() const { return {op, flags, offset, length, buffers, owner}; }
 };
 
+// Where io_uring may do a request as it stands.
+struct DirectIo {
+  int fd = -1;
+  uint64_t offset = 0;    // of the request's first byte in the file
+  void* token = nullptr;  // the device's own, until the I/O has ended
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -73,15 +80,19 @@ class Device {
   virtual uint64_t size() const = 0;            // bytes
   virtual uint32_t block_size() const = 0;      // smallest atomic write, bytes; reads may be of any size
   virtual bool writable() const = 0;
+  // The same for two devices of the same bytes, as far as that can be told.
+  virtual std::string identity() const { return name(); }
 
   // Checks the request, does it before returning and sets its outcome.
   void execute(IoRequest& request);
   Result<void> run(IoRequest request);
-  // Sets the outcome of a checked request that somebody else did, by way of direct_fd().
+  // Sets the outcome of a checked request that somebody else did, by way of begin_direct().
   void finish(IoRequest& request, Result<void> outcome);
-  // A file descriptor on which io_uring may run this read, write or flush as it stands, if there is one;
-  // wrapping devices have none, so that each request passes through perform().
-  virtual std::optional<int> direct_fd(const IoRequest& request) const;
+  // For a request that has been checked: the file in which io_uring may do this read, write or flush as it
+  // stands, if there is one; wrapping devices have none, so that each request passes through perform(). What
+  // was begun is ended, whether it was done there or not.
+  virtual std::optional<DirectIo> begin_direct(const IoRequest& request);
+  virtual void end_direct(const DirectIo& io);
   // Tells the device that a range will be read soon. Best effort.
   virtual void will_read(uint64_t offset, uint64_t length);
 

@@ -486,7 +486,9 @@ class RingOn : public Device {
   uint64_t size() const override { return 1 << 20; }
   uint32_t block_size() const override { return 512; }
   bool writable() const override { return true; }
-  std::optional<int> direct_fd(const IoRequest&) const override { return fd; }
+  std::optional<DirectIo> begin_direct(const IoRequest& request) override {
+    return DirectIo{.fd = fd, .offset = request.offset};
+  }
   int fd = -1;
 
  protected:

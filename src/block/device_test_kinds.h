@@ -15,6 +15,7 @@
 #include "block/memory_device.h"
 #include "block/overlay_device.h"
 #include "block/recording_device.h"
+#include "block/slice_device.h"
 
 namespace karst::block::testing_kinds {
 
@@ -91,6 +92,22 @@ inline std::vector<Kind> device_kinds() {
        [](uint64_t size) {
          return over_memory(size,
                             [](Device& below, Made&) { return std::make_unique<OverlayDevice>(below); });
+       }},
+      {"Slice",
+       [](uint64_t size) {
+         const std::shared_ptr<MemoryDevice> memory = MemoryDevice::create(size + 8192).value();
+         Made made;
+         made.below.push_back(memory);
+         made.device = std::make_unique<SliceDevice>(*memory, 4096, size, "slice");
+         return made;
+       }},
+      {"SliceOfFile",
+       [](uint64_t size) {
+         Made made = make_file(size + 8192, {});
+         const std::shared_ptr<Device> file = std::move(made.device);
+         made.below.push_back(file);
+         made.device = std::make_unique<SliceDevice>(*file, 4096, size, "slice");
+         return made;
        }},
       {"Recording", make_recording},
       {"FaultyWithoutFaults",

@@ -55,6 +55,7 @@ class FaultyDevice final : public Device {
   uint64_t size() const override { return below_.size(); }
   uint32_t block_size() const override { return below_.block_size(); }
   bool writable() const override { return below_.writable(); }
+  std::string identity() const override { return below_.identity(); }
   void will_read(uint64_t offset, uint64_t length) override { below_.will_read(offset, length); }
 
   // From now on; counting starts anew.

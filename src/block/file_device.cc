@@ -153,11 +153,18 @@ bool FileDevice::aligned_for_direct(const IoRequest& request) const {
   });
 }
 
-std::optional<int> FileDevice::direct_fd(const IoRequest& request) const {
+std::string FileDevice::identity() const {
+  struct stat info;
+  if (::fstat(fd_, &info) != 0) return path_;
+  return S_ISBLK(info.st_mode) ? fmt::format("block device {:#x}", info.st_rdev)
+                               : fmt::format("file {} of device {:#x}", info.st_ino, info.st_dev);
+}
+
+std::optional<DirectIo> FileDevice::begin_direct(const IoRequest& request) {
   const bool moves_data = request.op == IoOp::read || request.op == IoOp::write;
   if (!moves_data && request.op != IoOp::flush) return std::nullopt;
   if (moves_data && direct_alignment_ != 0 && !aligned_for_direct(request)) return std::nullopt;
-  return fd_;
+  return DirectIo{.fd = fd_, .offset = request.offset};
 }
 
 void FileDevice::will_read(uint64_t offset, uint64_t length) {

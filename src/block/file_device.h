@@ -33,7 +33,8 @@ class FileDevice final : public Device {
   uint64_t size() const override { return size_; }
   uint32_t block_size() const override { return block_size_; }
   bool writable() const override { return writable_; }
-  std::optional<int> direct_fd(const IoRequest& request) const override;
+  std::string identity() const override;
+  std::optional<DirectIo> begin_direct(const IoRequest& request) override;
   void will_read(uint64_t offset, uint64_t length) override;
 
  protected:

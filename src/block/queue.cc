@@ -57,7 +57,7 @@ class UringQueue final : public Queue {
   struct Transfer {
     Device* device = nullptr;
     IoRequest* request = nullptr;
-    int fd = -1;
+    DirectIo io;
     uint64_t moved = 0;
     std::vector<iovec> pieces;  // of the part in the ring, if the request's own buffers do not serve
   };
@@ -112,16 +112,16 @@ UringQueue::~UringQueue() {
 void UringQueue::submit(Device& device, IoRequest& request) {
   const bool can_wait = !has(request.flags, IoFlags::nowait);
   const bool has_work = request.length != 0 || request.op == IoOp::flush;
-  std::optional<int> fd;
+  std::optional<DirectIo> io;
   if (can_wait && has_work && state_ != Ring::refused) {
     if (auto error = check_request(device, request)) {
       request.outcome = *std::move(error);
       done_.push_back(&request);
       return;
     }
-    fd = device.direct_fd(request);
+    io = device.begin_direct(request);
   }
-  if (!fd) {
+  if (!io) {
     device.execute(request);
     done_.push_back(&request);
     return;
@@ -138,7 +138,7 @@ void UringQueue::submit(Device& device, IoRequest& request) {
   free_.pop_back();
   transfer->device = &device;
   transfer->request = &request;
-  transfer->fd = *fd;
+  transfer->io = *io;
   transfer->moved = 0;
   waiting_.push_back(transfer);
 }
@@ -146,7 +146,7 @@ void UringQueue::submit(Device& device, IoRequest& request) {
 void UringQueue::prepare(io_uring_sqe& sqe, Transfer& transfer) {
   const IoRequest& request = *transfer.request;
   if (request.op == IoOp::flush) {
-    ::io_uring_prep_fsync(&sqe, transfer.fd, IORING_FSYNC_DATASYNC);
+    ::io_uring_prep_fsync(&sqe, transfer.io.fd, IORING_FSYNC_DATASYNC);
   } else {
     std::span<const iovec> buffers = request.buffers;
     if (transfer.moved != 0 || buffers.size() > iovecs_max || request.length > piece_max) {
@@ -156,20 +156,20 @@ void UringQueue::prepare(io_uring_sqe& sqe, Transfer& transfer) {
                     transfer.pieces, count);
       buffers = std::span<const iovec>(transfer.pieces).first(count);
     }
-    const uint64_t offset = request.offset + transfer.moved;
+    const uint64_t offset = transfer.io.offset + transfer.moved;
     const bool reads = request.op == IoOp::read;
     if (buffers.size() == 1) {
       const auto length = static_cast<unsigned>(buffers[0].iov_len);
       if (reads)
-        ::io_uring_prep_read(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
+        ::io_uring_prep_read(&sqe, transfer.io.fd, buffers[0].iov_base, length, offset);
       else
-        ::io_uring_prep_write(&sqe, transfer.fd, buffers[0].iov_base, length, offset);
+        ::io_uring_prep_write(&sqe, transfer.io.fd, buffers[0].iov_base, length, offset);
     } else {
       const auto count = static_cast<unsigned>(buffers.size());
       if (reads)
-        ::io_uring_prep_readv(&sqe, transfer.fd, buffers.data(), count, offset);
+        ::io_uring_prep_readv(&sqe, transfer.io.fd, buffers.data(), count, offset);
       else
-        ::io_uring_prep_writev(&sqe, transfer.fd, buffers.data(), count, offset);
+        ::io_uring_prep_writev(&sqe, transfer.io.fd, buffers.data(), count, offset);
     }
     if (has(request.flags, IoFlags::fua)) sqe.rw_flags = RWF_DSYNC;
   }
@@ -222,6 +222,7 @@ void UringQueue::complete(Transfer& transfer, int result) {
   // Not a fact about the device: the blocking path answers instead.
   if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) return run_inline(transfer);
   if (result < 0) {
+    transfer.device->end_direct(transfer.io);
     transfer.device->finish(request, failed_request(*transfer.device, request, -result));
     return release(transfer);
   }
@@ -229,15 +230,18 @@ void UringQueue::complete(Transfer& transfer, int result) {
     transfer.moved += static_cast<uint64_t>(result);
     if (transfer.moved < request.length) {
       if (result > 0) return waiting_.push_front(&transfer);
+      transfer.device->end_direct(transfer.io);
       transfer.device->finish(request, short_request(*transfer.device, request, transfer.moved));
       return release(transfer);
     }
   }
+  transfer.device->end_direct(transfer.io);
   transfer.device->finish(request, {});
   release(transfer);
 }
 
 void UringQueue::run_inline(Transfer& transfer) {
+  transfer.device->end_direct(transfer.io);
   transfer.device->execute(*transfer.request);
   release(transfer);
 }

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <random>
 #include <set>
 
@@ -38,12 +39,13 @@ WriteLog::~WriteLog() {
   if (file_ >= 0) ::close(file_);
 }
 
-Result<size_t> WriteLog::start(const IoRequest& request) {
+Result<size_t> WriteLog::start(const IoRequest& request, Lane lane) {
   MutexLock lock(mutex_);
   Entry entry;
   entry.kind = kind_of(request.op);
   entry.fua = has(request.flags, IoFlags::fua);
-  entry.offset = request.offset;
+  entry.lane = lane.number;
+  entry.offset = lane.offset + request.offset;
   entry.length = request.length;
   if (request.op == IoOp::write) entry.data = TRY(keep_locked(request.buffers, request.length));
   entry.started = next_point_++;
@@ -113,7 +115,7 @@ Result<void> WriteLog::read_data(const Entry& entry, uint64_t position, MutableB
 Result<void> RecordingDevice::perform(const IoRequest& request) {
   if (request.op == IoOp::read) return below_.run(request.again());
   if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);  // the log may wait
-  const size_t entry = TRY(log_.start(request));
+  const size_t entry = TRY(log_.start(request, lane_));
   Result<void> outcome = below_.run(request.again());
   log_.complete(entry, !outcome);
   return outcome;
@@ -150,24 +152,39 @@ Result<void> apply(const WriteLog& log, const Entry& entry, const Survivors& sur
   return {};
 }
 
+// When what completed before some point became stable by a flush of one lane.
+class Flushes {
+ public:
+  Flushes(const std::vector<Entry>& entries, unsigned lane) {
+    for (const Entry& entry : entries)
+      if (entry.kind == Entry::Kind::flush && entry.lane == lane && entry.completed != 0 && !entry.failed)
+        flushes_.emplace_back(entry.started, entry.completed);
+    std::ranges::sort(flushes_);
+    // The first that ends counts: go through flushes from the last started to the first, keeping the earliest
+    // end.
+    earliest_end_.assign(flushes_.size() + 1, UINT64_MAX);
+    for (size_t i = flushes_.size(); i-- > 0;)
+      earliest_end_[i] = std::min(earliest_end_[i + 1], flushes_[i].second);
+  }
+  uint64_t end_of_first_after(uint64_t point) const {
+    const auto flush = std::ranges::upper_bound(flushes_, std::pair(point, UINT64_MAX));
+    return earliest_end_[static_cast<size_t>(flush - flushes_.begin())];
+  }
+
+ private:
+  std::vector<std::pair<uint64_t, uint64_t>> flushes_;  // start, end
+  std::vector<uint64_t> earliest_end_;
+};
+
 // The point from which an entry is stable; the maximum if it never is.
 std::vector<uint64_t> stable_points(const std::vector<Entry>& entries) {
-  // For each flush that completed, what completed before its start is stable when it completes. The first
-  // such flush counts: go through flushes from the last started to the first, keeping the earliest end.
-  std::vector<std::pair<uint64_t, uint64_t>> flushes;  // start, end
-  for (const Entry& entry : entries)
-    if (entry.kind == Entry::Kind::flush && entry.completed != 0 && !entry.failed)
-      flushes.emplace_back(entry.started, entry.completed);
-  std::ranges::sort(flushes);
-  std::vector<uint64_t> earliest_end(flushes.size() + 1, UINT64_MAX);
-  for (size_t i = flushes.size(); i-- > 0;)
-    earliest_end[i] = std::min(earliest_end[i + 1], flushes[i].second);
+  std::map<unsigned, Flushes> lanes;
+  for (const Entry& entry : entries) lanes.try_emplace(entry.lane, entries, entry.lane);
   std::vector<uint64_t> points(entries.size(), UINT64_MAX);
   for (size_t i = 0; i < entries.size(); ++i) {
     const Entry& entry = entries[i];
     if (!changes_data(entry) || entry.completed == 0 || entry.failed) continue;
-    const auto flush = std::ranges::upper_bound(flushes, std::pair(entry.completed, UINT64_MAX));
-    points[i] = earliest_end[static_cast<size_t>(flush - flushes.begin())];
+    points[i] = lanes.at(entry.lane).end_of_first_after(entry.completed);
     if (entry.fua) points[i] = std::min(points[i], entry.completed);
   }
   return points;

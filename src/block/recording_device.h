@@ -8,6 +8,9 @@
 //   - Any other that was started before the point may be there, or not, or torn: each of its blocks
 //     (block_size() bytes) is the old or the new one.
 //   - Those that are there took effect in the order of their start.
+//   - Several devices with caches of their own may share one log: each has a lane of it, a part of one space
+//   of offsets,
+//     and a flush makes stable what is in its lane.
 //   - Requests that failed never become stable.
 //
 // Marks are the test's own: "fsync of a returned". A crash point carries how many marks came before it, so a
@@ -36,11 +39,12 @@ class WriteLog {
     Kind kind = Kind::mark;
     bool fua = false;
     bool failed = false;
-    uint64_t offset = 0, length = 0;
-    uint64_t started = 0;    // points of the log, from 1
-    uint64_t completed = 0;  // 0: never
-    uint64_t data = 0;       // of a write: where its bytes are kept
-    std::string text;        // of a mark
+    unsigned lane = 0;
+    uint64_t offset = 0, length = 0;  // in the space that the lanes share
+    uint64_t started = 0;             // points of the log, from 1
+    uint64_t completed = 0;           // 0: never
+    uint64_t data = 0;                // of a write: where its bytes are kept
+    std::string text;                 // of a mark
   };
 
   // The directory for the temporary file is $TMPDIR, or /tmp.
@@ -49,8 +53,13 @@ class WriteLog {
   WriteLog(const WriteLog&) = delete;
   WriteLog& operator=(const WriteLog&) = delete;
 
+  struct Lane {
+    unsigned number = 0;
+    uint64_t offset = 0;  // where the device's bytes begin
+  };
   // Returns the number of the new entry, for complete().
-  Result<size_t> start(const IoRequest& request);
+  Result<size_t> start(const IoRequest& request, Lane lane);
+  Result<size_t> start(const IoRequest& request) { return start(request, Lane{}); }
   void complete(size_t entry, bool failed);
   void mark(std::string text);
 
@@ -75,12 +84,15 @@ class WriteLog {
 class RecordingDevice final : public Device {
  public:
   // Both must outlive this device.
-  RecordingDevice(Device& below, WriteLog& log) : below_(below), log_(log) {}
+  RecordingDevice(Device& below, WriteLog& log) : RecordingDevice(below, log, {}) {}
+  RecordingDevice(Device& below, WriteLog& log, WriteLog::Lane lane)
+      : below_(below), log_(log), lane_(lane) {}
 
   const std::string& name() const override { return below_.name(); }
   uint64_t size() const override { return below_.size(); }
   uint32_t block_size() const override { return below_.block_size(); }
   bool writable() const override { return below_.writable(); }
+  std::string identity() const override { return below_.identity(); }
   void will_read(uint64_t offset, uint64_t length) override { below_.will_read(offset, length); }
 
  protected:
@@ -89,6 +101,7 @@ class RecordingDevice final : public Device {
  private:
   Device& below_;
   WriteLog& log_;
+  const WriteLog::Lane lane_;
 };
 
 // Does the first requests of the log to a device that holds what the recorded one held at first: all that

@@ -10,6 +10,7 @@
 // held exclusively; readers of the trees hold it shared. write() of frozen blocks needs none: they do not
 // change any more.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -98,8 +99,8 @@ class BlockStore {
 
   block::Device& device_;
   cache::Cache& cache_;
-  cache::ObjectId objects_[4] = {};  // by kind: a block cached as one is not taken for another
-  const size_t dirty_limit_;         // blocks
+  std::array<cache::ObjectId, 4> objects_{};  // by kind: a block cached as one is not taken for another
+  const size_t dirty_limit_;                  // blocks
   BlockCounts counts_;
   std::unordered_map<uint64_t, Dirty> dirty_;
 };

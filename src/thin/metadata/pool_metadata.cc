@@ -188,9 +188,14 @@ void PoolMetadata::note_change(ThinDevice& device) {
   device.changed_in_.store(transaction_, std::memory_order_release);
 }
 
-void PoolMetadata::set_watcher(ThinDevice& device, MappingWatcher* watcher) {
+void PoolMetadata::set_watcher(ThinDevice& device, MappingWatcher& watcher) {
   ExclusiveLock lock(lock_);
-  device.watcher_ = watcher;
+  device.watcher_ = &watcher;
+}
+
+void PoolMetadata::remove_watcher(ThinDevice& device, const MappingWatcher& watcher) {
+  ExclusiveLock lock(lock_);
+  if (device.watcher_ == &watcher) device.watcher_ = nullptr;
 }
 
 // ---- devices
@@ -483,8 +488,12 @@ PoolMetadata::Space PoolMetadata::space() const {
   return {.data_blocks = state_->data.blocks(),
           .data_available = state_->data.available(),
           .metadata_blocks = state_->store.nr_blocks(),
-          .metadata_available = available - std::min(available, reserve()),
-          .metadata_reserve_used = available < reserve()};
+          .metadata_available = available - std::min(available, reserve())};
+}
+
+bool PoolMetadata::has_room() const {
+  SharedLock lock(lock_);
+  return state_ && check_room();
 }
 
 Result<void> PoolMetadata::grow_data(uint64_t blocks) {
@@ -506,7 +515,8 @@ Result<void> PoolMetadata::grow_metadata(uint64_t blocks) {
     return Error::make(err::invalid, "metadata device ({} blocks) too small: expected {}", blocks,
                        state_->store.nr_blocks());
   if (blocks == state_->store.nr_blocks()) return {};
-  TRY(begin_change());
+  // Not begin_change(): this is what makes room.
+  changed_ = true;
   state_->store.counts().grow(blocks);
   return {};
 }
@@ -580,10 +590,10 @@ Result<void> PoolMetadata::write_commit(Commit& commit, CommitSteps& steps) {
   return device_.write(0, commit.superblock, block::IoFlags::fua);
 }
 
-void PoolMetadata::finish_commit(Commit commit) {
+void PoolMetadata::finish_commit(Commit commit, Settled settled) {
   superblock_ = std::move(commit.superblock);
   state_->store.counts().make_available(commit.frozen.leaving);
-  state_->data.committed(commit.data_state);
+  if (settled == Settled::yes) state_->data.committed(commit.data_state);
   in_commit_.clear();
   durable_.store(commit.transaction, std::memory_order_release);
 }
@@ -600,7 +610,7 @@ Result<void> PoolMetadata::commit(CommitSteps& steps) {
   TRY(write_commit(*commit, steps).context(where));
   steps.settle();
   ExclusiveLock lock(lock_);
-  finish_commit(std::move(*commit));
+  finish_commit(std::move(*commit), Settled::yes);
   return {};
 }
 
@@ -635,8 +645,8 @@ Result<void> PoolMetadata::reserve_metadata_snap(CommitSteps& steps) {
   // What is held has to be durable, and nothing may change before it is.
   if (auto commit = TRY(prepare_commit())) {
     TRY(write_commit(*commit, steps));
-    steps.settle();
-    finish_commit(std::move(*commit));
+    // Who is settled with takes this lock: data blocks that were freed wait for the next commit.
+    finish_commit(std::move(*commit), Settled::not_yet);
   }
   TRY(begin_change());
   State& state = *state_;

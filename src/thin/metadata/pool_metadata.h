@@ -107,8 +107,9 @@ class PoolMetadata {
   Result<void> delete_device(DeviceId id);
   Result<ThinDeviceRef> open_device(DeviceId id);
   Result<std::vector<DeviceId>> devices();
-  // One at a time, or none; it outlives its being set.
-  void set_watcher(ThinDevice& device, MappingWatcher* watcher);
+  // One at a time; it outlives its being set. Taken out only if it is still the one.
+  void set_watcher(ThinDevice& device, MappingWatcher& watcher);
+  void remove_watcher(ThinDevice& device, const MappingWatcher& watcher);
 
   // Mappings.
   Result<std::optional<Mapping>> find(const ThinDevice& device, VirtualBlock block);
@@ -142,9 +143,10 @@ class PoolMetadata {
   struct Space {
     uint64_t data_blocks, data_available;
     uint64_t metadata_blocks, metadata_available;
-    bool metadata_reserve_used;
   };
   Space space() const;
+  // Whether a change would be accepted.
+  bool has_room() const;
   Result<void> grow_data(uint64_t blocks);
   Result<void> grow_metadata(uint64_t blocks);
 
@@ -182,7 +184,7 @@ class PoolMetadata {
   Result<void> start_empty(uint32_t data_block_sectors) REQUIRES(lock_);
   Result<void> check_usable() const REQUIRES_SHARED(lock_);
   Result<void> begin_change() REQUIRES(lock_);
-  Result<void> check_room() const REQUIRES(lock_);
+  Result<void> check_room() const REQUIRES_SHARED(lock_);
   void note_change(ThinDevice& device) REQUIRES(lock_);
   Result<void> reload_device(ThinDevice& device) REQUIRES(lock_);
   Result<ThinDeviceRef> device_locked(DeviceId id) REQUIRES(lock_);
@@ -203,7 +205,8 @@ class PoolMetadata {
   };
   Result<std::optional<Commit>> prepare_commit() REQUIRES(commit_mutex_, lock_);
   Result<void> write_commit(Commit& commit, CommitSteps& steps) REQUIRES(commit_mutex_);
-  void finish_commit(Commit commit) REQUIRES(commit_mutex_, lock_);
+  enum class Settled : bool { not_yet, yes };
+  void finish_commit(Commit commit, Settled settled) REQUIRES(commit_mutex_, lock_);
 
   block::Device& device_;
   cache::Cache& cache_;

@@ -41,6 +41,8 @@ class InFlight {
       if (Counter* counter = std::exchange(counter_, nullptr)) owner_->leave(*counter);
     }
     explicit operator bool() const { return counter_ != nullptr; }
+    // The pass as a word, to be made one again by adopt().
+    void* release() { return std::exchange(counter_, nullptr); }
 
    private:
     friend class InFlight;
@@ -50,6 +52,7 @@ class InFlight {
   };
 
   [[nodiscard]] Pass enter();
+  Pass adopt(void* released) { return {*this, *static_cast<Counter*>(released)}; }
   // The caller is not inside itself.
   void drain();
   // Threads that drain() had to be woken by, since the start: none while nobody drains (TH-052).

@@ -1,7 +1,6 @@
 #include "thin/pool/mapping_table.h"
 
 #include <algorithm>
-#include <array>
 
 namespace karst::thin {
 namespace {
@@ -12,12 +11,9 @@ constexpr uint64_t not_mapped = nothing_known - 1;
 
 }  // namespace
 
-struct MappingTable::Page {
-  Page() {
-    for (auto& entry : entries) entry.store(nothing_known, std::memory_order_relaxed);
-  }
-  std::array<std::atomic<uint64_t>, page_entries> entries;
-};
+MappingTable::Page::Page() {
+  for (auto& entry : entries) entry.store(nothing_known, std::memory_order_relaxed);
+}
 
 MappingTable::MappingTable(uint64_t blocks, PageBudget& budget)
     : blocks_(blocks),

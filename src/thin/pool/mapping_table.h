@@ -7,6 +7,7 @@
 //
 // Lookups happen inside an InFlight pass: a page that was taken away is freed after a drain.
 #pragma once
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -65,7 +66,10 @@ class MappingTable final : public MappingWatcher {
   void forget_all() override;
 
   // Takes about half of the pages out. They are freed by the caller after a drain.
-  struct Page;
+  struct Page {
+    Page();
+    std::array<std::atomic<uint64_t>, page_entries> entries;
+  };
   using Pages = std::vector<std::unique_ptr<Page>>;
   Pages take_pages();
 

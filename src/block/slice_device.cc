@@ -1,0 +1,30 @@
+#include "block/slice_device.h"
+
+#include "core/assert.h"
+
+namespace karst::block {
+
+SliceDevice::SliceDevice(Device& below, uint64_t offset, uint64_t length, std::string name)
+    : below_(below), offset_(offset), length_(length), name_(std::move(name)) {
+  VERIFY(offset <= below.size() && length <= below.size() - offset);
+}
+
+std::string SliceDevice::identity() const { return fmt::format("{} from {}", below_.identity(), offset_); }
+
+IoRequest SliceDevice::moved(const IoRequest& request) const {
+  IoRequest below = request.again();
+  below.offset += offset_;
+  return below;
+}
+
+std::optional<DirectIo> SliceDevice::begin_direct(const IoRequest& request) {
+  return below_.begin_direct(moved(request));
+}
+
+void SliceDevice::will_read(uint64_t offset, uint64_t length) {
+  if (offset < length_) below_.will_read(offset_ + offset, std::min(length, length_ - offset));
+}
+
+Result<void> SliceDevice::perform(const IoRequest& request) { return below_.run(moved(request)); }
+
+}  // namespace karst::block

@@ -1,0 +1,108 @@
+#include "thin/pool/message.h"
+
+#include <algorithm>
+
+#include "thin/format/errors.h"
+#include "thin/pool/features.h"
+
+namespace karst::thin {
+namespace {
+
+using Words = std::vector<std::string_view>;
+
+bool same_word(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+Result<void> check_count(const Words& words, size_t expected) {
+  if (words.size() == expected) return {};
+  return Error::make(err::invalid, "Message received with {} arguments instead of {}.", words.size(),
+                     expected);
+}
+
+Result<DeviceId> device_id(std::string_view word) {
+  const auto number = parse_number(word);
+  if (!number || *number > max_device_id)
+    return Error::make(err::invalid, "Message received with invalid device id: {}", word);
+  return static_cast<DeviceId>(*number);
+}
+
+Result<uint64_t> transaction_id(std::string_view word, const char* which) {
+  const auto number = parse_number(word);
+  if (!number)
+    return Error::make(err::invalid, "set_transaction_id message: Unrecognised {} id {}.", which, word);
+  return *number;
+}
+
+// What the kernel's log says in front of the reason.
+Result<void> as(Result<void> outcome, std::string what) {
+  return std::move(outcome).context([&] { return what; });
+}
+
+Result<void> create_thin(Pool& pool, const Words& words) {
+  TRY(check_count(words, 2));
+  const DeviceId id = TRY(device_id(words[1]));
+  return as(pool.create_thin(id),
+            fmt::format("Creation of new thinly-provisioned device with id {} failed.", id));
+}
+
+Result<void> create_snap(Pool& pool, const Words& words) {
+  TRY(check_count(words, 3));
+  const DeviceId id = TRY(device_id(words[1])), origin = TRY(device_id(words[2]));
+  return as(pool.create_snap(id, origin),
+            fmt::format("Creation of new snapshot {} of device {} failed.", id, origin));
+}
+
+Result<void> delete_device(Pool& pool, const Words& words) {
+  TRY(check_count(words, 2));
+  const DeviceId id = TRY(device_id(words[1]));
+  return as(pool.delete_device(id), fmt::format("Deletion of thin device {} failed.", id));
+}
+
+Result<void> set_transaction_id(Pool& pool, const Words& words) {
+  TRY(check_count(words, 3));
+  const uint64_t current = TRY(transaction_id(words[1], "old")), next = TRY(transaction_id(words[2], "new"));
+  return as(pool.set_transaction_id(current, next),
+            fmt::format("Failed to change transaction id from {} to {}.", current, next));
+}
+
+Result<void> reserve_metadata_snap(Pool& pool, const Words& words) {
+  TRY(check_count(words, 1));
+  return as(pool.reserve_metadata_snap(), "reserve_metadata_snap message failed.");
+}
+
+Result<void> release_metadata_snap(Pool& pool, const Words& words) {
+  TRY(check_count(words, 1));
+  return as(pool.release_metadata_snap(), "release_metadata_snap message failed.");
+}
+
+struct Message {
+  std::string_view word;
+  Result<void> (*handle)(Pool& pool, const Words& words);
+};
+constexpr Message messages[] = {
+    {"create_thin", create_thin},
+    {"create_snap", create_snap},
+    {"delete", delete_device},
+    {"set_transaction_id", set_transaction_id},
+    {"reserve_metadata_snap", reserve_metadata_snap},
+    {"release_metadata_snap", release_metadata_snap},
+};
+
+}  // namespace
+
+Result<MessageAnswer> send_message(Pool& pool, std::string_view text) {
+  const Words words = split_words(text);
+  if (words.empty()) return Error(err::invalid, "Empty message received.");
+  if (!can_change(pool.mode()))
+    return Error(err::unsupported, "unable to service pool target messages in READ_ONLY or FAIL mode");
+  for (const Message& message : messages) {
+    if (!same_word(message.word, words[0])) continue;
+    TRY(message.handle(pool, words));
+    return MessageAnswer();
+  }
+  return Error::make(err::invalid, "Unrecognised thin pool target message received: {}", words[0]);
+}
+
+}  // namespace karst::thin

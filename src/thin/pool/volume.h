@@ -1,0 +1,113 @@
+// A thin volume: a block device whose blocks are where the pool's metadata says.
+//
+// The way of a request, block by block; a pass (in_flight.h) is held from the lookup to the end of the I/O:
+//   mapped, and not shared or only read   → the data device, in the thread that brought it, without a lock;
+//   what is
+//                                            contiguous goes in one request
+//   not mapped, read                      → zeroes, or the external origin
+//   else a write                          → under a cell: a block is reserved, composed of old and new bytes
+//   and
+//                                            written; then it is mapped
+// The block is composed in one buffer and written once; written bytes need no copy if they cover it (TH-006,
+// TH-007). FUA and flush commit the metadata if the volume has changes that are not durable (TH-016). Through
+// a block::Queue, requests of the first kind run asynchronously on the data device's descriptor; nowait
+// requests of other kinds are err::would_block (TH-053).
+#pragma once
+#include <memory>
+#include <string>
+
+#include "thin/pool/pool.h"
+
+namespace karst::thin {
+
+class Volume final : public block::Device {
+ public:
+  Volume(std::shared_ptr<Pool> pool, ThinDeviceRef device, uint64_t size,
+         std::shared_ptr<block::Device> origin);
+  ~Volume() override;
+
+  DeviceId id() const { return device_->id(); }
+  const std::string& name() const override { return name_; }
+  uint64_t size() const override { return size_; }
+  uint32_t block_size() const override { return sector_size; }
+  bool writable() const override { return true; }
+  std::optional<block::DirectIo> begin_direct(const block::IoRequest& request) override;
+  void end_direct(const block::DirectIo& io) override;
+
+  Pool& pool() const { return *pool_; }
+  const block::Device* origin() const { return origin_.get(); }
+
+  // Limits for who splits discards (TH-048), bytes; 0 if discards are not handled.
+  uint64_t discard_granularity() const;
+  uint64_t discard_max() const;
+
+  // What is mapped, as extents: each(offset, length, mapped) covers [offset, offset + length) in order, until
+  // it returns false. Unmapped ranges read as zeroes or from the origin.
+  Result<void> extents(uint64_t offset, uint64_t length, FunctionRef<bool(uint64_t, uint64_t, bool)> each);
+
+  struct Status {
+    uint64_t mapped_blocks = 0;
+    std::optional<VirtualBlock> highest_mapped;
+  };
+  Result<Status> status();
+
+  // Requests that change anything wait from freeze() on; those under way have ended when it returns (TH-029).
+  void freeze();
+  void thaw();
+
+  // Lookup memory to be freed after a drain.
+  MappingTable::Pages take_pages() { return table_.take_pages(); }
+
+ protected:
+  Result<void> perform(const block::IoRequest& request) override;
+
+ private:
+  // A part of a request: bytes [offset, offset + length) of the volume, from `skip` on in the request's
+  // buffers.
+  struct Part {
+    const block::IoRequest& request;
+    uint64_t offset, length, skip;
+  };
+  using Entry = MappingTable::Entry;
+  Result<Entry> find(VirtualBlock block);
+  std::optional<Entry> find_now(VirtualBlock block) const;
+  // Where a read or write within one block can be done without anything but the data device, and the pass it
+  // needs.
+  struct Place {
+    InFlight::Pass pass;
+    uint64_t offset = 0;
+  };
+  std::optional<Place> locate(const block::IoRequest& request);
+
+  Result<void> serve_read(const block::IoRequest& request);
+  Result<void> read_unmapped(const Part& part);
+  Result<void> serve_write(const block::IoRequest& request);
+  Result<void> write_slowly(const Part& part);
+  Result<void> fill_block(const Part& part, const Entry& old, DataBlock target);
+  Result<void> read_old(const Entry& old, VirtualBlock block, uint64_t at, MutableBytes into);
+  Result<void> transfer(const Part& part, uint64_t data_offset, block::IoFlags flags);
+  Result<void> serve_discard(uint64_t offset, uint64_t length);
+  Result<void> discard_blocks(VirtualBlock from, VirtualBlock to);
+  Result<void> pass_down(DataBlock begin, uint64_t count);
+  Result<void> serve_write_zeroes(const block::IoRequest& request);
+  Result<void> write_zero_bytes(uint64_t offset, uint64_t length);
+  Result<void> serve_flush();
+
+  bool is_frozen() const { return frozen_.load(); }
+  void wait_until_thawed();
+  uint64_t block_bytes() const { return block_bytes_; }
+  VirtualBlock block_at(uint64_t offset) const { return VirtualBlock{offset / block_bytes_}; }
+
+  const std::shared_ptr<Pool> pool_;
+  const ThinDeviceRef device_;
+  const std::string name_;
+  const uint64_t size_, block_bytes_;
+  const std::shared_ptr<block::Device> origin_;
+  MappingTable table_;
+
+  std::atomic<bool> frozen_{false};
+  Mutex frozen_mutex_;
+  CondVar thawed_;
+};
+
+}  // namespace karst::thin

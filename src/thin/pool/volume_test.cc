@@ -1,0 +1,278 @@
+// What a volume's clients see: bytes, whatever lies below.
+#include "thin/pool/volume.h"
+
+#include "block/queue.h"
+#include "thin/format/errors.h"
+#include "thin/pool/testing_pool.h"
+
+namespace karst::thin {
+namespace {
+
+using namespace testing_pool;
+using Bytes = std::vector<std::byte>;
+
+class VolumeTest : public PoolTest {};
+
+// TH-006
+TEST_F(VolumeTest, UnprovisionedBlocksReadAsZeroesAndTakeNoSpace) {
+  make(16);
+  const auto volume = create(0, 100);
+  EXPECT_EQ(read_all(*volume, 0, 3 * block_bytes), Bytes(3 * block_bytes));
+  EXPECT_EQ(used(), 0);
+}
+
+// TH-006, TH-015: a new block shows nothing of what the data device held.
+TEST_F(VolumeTest, ANewBlockIsZeroedAroundWhatIsWritten) {
+  make(16);
+  const Bytes poison(16 * block_bytes, std::byte{0xee});
+  ASSERT_TRUE(devices->data->write(0, poison));
+  const auto volume = create(0, 100);
+  const Bytes written = pattern(1, 4096);
+  ASSERT_TRUE(volume->write(5 * block_bytes + 8192, written));
+  Bytes expected(block_bytes);
+  std::ranges::copy(written, expected.begin() + 8192);
+  EXPECT_EQ(read_all(*volume, 5 * block_bytes, block_bytes), expected);
+  EXPECT_EQ(used(), 1);
+}
+
+// TH-006
+TEST_F(VolumeTest, WithoutZeroingOnlyWhatIsWrittenIsTouched) {
+  options.features.zero_new_blocks = false;
+  make(16);
+  const Bytes poison(16 * block_bytes, std::byte{0xee});
+  ASSERT_TRUE(devices->data->write(0, poison));
+  const auto volume = create(0, 100);
+  ASSERT_TRUE(volume->write(4096, pattern(1, 4096)));
+  EXPECT_EQ(read_all(*volume, 0, 1)[0], std::byte{0xee});
+}
+
+// TH-007
+TEST_F(VolumeTest, ASnapshotStaysAsItWas) {
+  make(16);
+  const auto origin = create(0, 100);
+  const Bytes before = pattern(1, block_bytes), after = pattern(2, 4096);
+  ASSERT_TRUE(origin->write(0, before));
+  ASSERT_TRUE(pool->create_snap(1, 0));
+  const auto snapshot = volume(1, 100);
+  ASSERT_TRUE(origin->write(4096, after));
+  EXPECT_EQ(read_all(*snapshot, 0, block_bytes), before);
+  Bytes expected = before;
+  std::ranges::copy(after, expected.begin() + 4096);
+  EXPECT_EQ(read_all(*origin, 0, block_bytes), expected);
+  EXPECT_EQ(used(), 2);
+  // And the other way round.
+  ASSERT_TRUE(snapshot->write(0, after));
+  EXPECT_EQ(read_all(*origin, 0, block_bytes), expected);
+}
+
+// TH-008: an origin outside of the pool that is shorter than the volume.
+TEST_F(VolumeTest, ReadsFromAnExternalOriginUntilABlockIsWritten) {
+  make(16);
+  const std::shared_ptr<block::Device> origin =
+      block::MemoryDevice::create(block_bytes + 512, 512, "origin").value();
+  const Bytes held = pattern(3, block_bytes + 512);
+  ASSERT_TRUE(origin->write(0, held));
+  const auto volume = create(0, 4, origin);
+  Bytes expected(4 * block_bytes);
+  std::ranges::copy(held, expected.begin());
+  EXPECT_EQ(read_all(*volume, 0, 4 * block_bytes), expected);
+  EXPECT_EQ(used(), 0);
+  const Bytes written = pattern(4, 1024);
+  for (const uint64_t offset : {uint64_t{2048}, block_bytes + 1024}) {
+    ASSERT_TRUE(volume->write(offset, written));
+    std::ranges::copy(written, expected.begin() + static_cast<ptrdiff_t>(offset));
+  }
+  EXPECT_EQ(read_all(*volume, 0, 4 * block_bytes), expected);
+  EXPECT_EQ(read_all(*origin, 0, block_bytes + 512), held);
+  // Discarding shows the origin again.
+  ASSERT_TRUE(volume->discard(0, block_bytes));
+  EXPECT_EQ(read_all(*volume, 0, block_bytes), Bytes(held.begin(), held.begin() + block_bytes));
+}
+
+// TH-024, TH-023
+TEST_F(VolumeTest, ThePoolsOwnDevicesAreNoOriginAndNotEachOther) {
+  make(16);
+  ASSERT_TRUE(pool->create_thin(0));
+  const std::shared_ptr<block::Device> data(devices->data.get(), [](block::Device*) {});
+  const std::shared_ptr<block::Device> metadata(devices->metadata.get(), [](block::Device*) {});
+  EXPECT_FALSE(pool->open_volume(pool, 0, block_bytes, data));
+  EXPECT_FALSE(pool->open_volume(pool, 0, block_bytes, metadata));
+  auto same = Pool::open(*devices->data, *devices->data, cache, block_sectors, options);
+  ASSERT_FALSE(same);
+  EXPECT_EQ(same.error().what(), "Error setting metadata or data device");
+  options.features.read_only = true;
+  EXPECT_FALSE(Pool::open(*devices->data, *devices->data, cache, block_sectors, options));
+}
+
+// TH-048, and the kernel's answers in thin-states: less than a block is no discard of it.
+TEST_F(VolumeTest, DiscardsUnmapWholeBlocks) {
+  make(16);
+  const auto volume = create(0, 100);
+  ASSERT_TRUE(volume->write(0, pattern(1, 4 * block_bytes)));
+  ASSERT_TRUE(volume->discard(0, 4096));
+  EXPECT_EQ(volume->status()->mapped_blocks, 4);
+  ASSERT_TRUE(volume->discard(4096, 2 * block_bytes));
+  EXPECT_EQ(volume->status()->mapped_blocks, 3);
+  EXPECT_EQ(read_all(*volume, block_bytes, block_bytes), Bytes(block_bytes));
+  EXPECT_EQ(volume->discard_granularity(), block_bytes);
+  EXPECT_EQ(volume->discard_max(), 64 << 20);
+  ASSERT_TRUE(volume->discard(0, 100 * block_bytes));
+  EXPECT_EQ(volume->status()->mapped_blocks, 0);
+  ASSERT_TRUE(pool->quiesce());
+  EXPECT_EQ(used(), 0);
+}
+
+// TH-046
+TEST_F(VolumeTest, DiscardsAreRefusedWhereThePoolIgnoresThem) {
+  options.features.handle_discards = false;
+  make(16);
+  const auto volume = create(0, 100);
+  ASSERT_TRUE(volume->write(0, pattern(1, block_bytes)));
+  EXPECT_TRUE(volume->discard(0, block_bytes).error().is(err::unsupported));
+  EXPECT_EQ(volume->discard_granularity(), 0);
+  EXPECT_EQ(volume->status()->mapped_blocks, 1);
+}
+
+// TH-047
+TEST_F(VolumeTest, ZeroesReadBackAsZeroes) {
+  make(32);
+  const std::shared_ptr<block::Device> origin =
+      block::MemoryDevice::create(8 * block_bytes, 512, "origin").value();
+  ASSERT_TRUE(origin->write(0, pattern(3, 8 * block_bytes)));
+  ASSERT_TRUE(pool->create_thin(1));
+  for (const auto& volume : {create(0, 8), this->volume(1, 8, origin)}) {
+    ASSERT_TRUE(volume->write(0, pattern(1, 6 * block_bytes)));
+    ASSERT_TRUE(volume->write_zeroes(4096, 3 * block_bytes));
+    EXPECT_EQ(read_all(*volume, 4096, 3 * block_bytes), Bytes(3 * block_bytes));
+    ASSERT_TRUE(volume->write_zeroes(0, 8 * block_bytes));
+    EXPECT_EQ(read_all(*volume, 0, 8 * block_bytes), Bytes(8 * block_bytes));
+  }
+}
+
+// TH-045: what a snapshot still has is not discarded below.
+TEST_F(VolumeTest, DiscardsArePassedDownOnlyForBlocksNobodyElseHas) {
+  make(16);
+  const auto origin = create(0, 16);
+  const Bytes held = pattern(1, 4 * block_bytes);
+  ASSERT_TRUE(origin->write(0, held));
+  ASSERT_TRUE(pool->create_snap(1, 0));
+  ASSERT_TRUE(origin->write(block_bytes, pattern(2, block_bytes)));  // one of four is no longer shared
+  const auto snapshot = volume(1, 16);
+  ASSERT_TRUE(origin->discard(0, 16 * block_bytes));
+  EXPECT_EQ(read_all(*snapshot, 0, 4 * block_bytes), held);
+  // The block that was only the origin's (the fifth on the device) was discarded, which a memory device
+  // zeroes.
+  EXPECT_EQ(read_all(*devices->data, 4 * block_bytes, block_bytes), Bytes(block_bytes));
+  ASSERT_TRUE(snapshot->discard(0, 16 * block_bytes));
+  EXPECT_EQ(read_all(*devices->data, 0, 4 * block_bytes), Bytes(4 * block_bytes));
+}
+
+// TH-005
+TEST_F(VolumeTest, ExtentsCoverTheRangeInOrder) {
+  make(16);
+  const auto volume = create(0, 10);
+  ASSERT_TRUE(volume->write(2 * block_bytes, pattern(1, 2 * block_bytes)));
+  std::vector<std::tuple<uint64_t, uint64_t, bool>> found;
+  ASSERT_TRUE(
+      volume->extents(block_bytes + 512, 8 * block_bytes, [&](uint64_t offset, uint64_t length, bool mapped) {
+        found.emplace_back(offset, length, mapped);
+        return true;
+      }));
+  const decltype(found) expected = {{block_bytes + 512, block_bytes - 512, false},
+                                    {2 * block_bytes, 2 * block_bytes, true},
+                                    {4 * block_bytes, 5 * block_bytes + 512, false}};
+  EXPECT_EQ(found, expected);
+}
+
+// TH-053, TH-052: what is mapped is served at once, by whoever asks; what is not has to wait.
+TEST_F(VolumeTest, ARequestThatMayNotWaitIsServedIfItsMappingIsKnown) {
+  make(16);
+  const auto volume = create(0, 10);
+  Bytes block(4096);
+  EXPECT_TRUE(volume->read(0, block, block::IoFlags::nowait).error().is(err::would_block));
+  EXPECT_TRUE(volume->write(0, block, block::IoFlags::nowait).error().is(err::would_block));
+  ASSERT_TRUE(volume->write(0, block));
+  EXPECT_TRUE(volume->read(0, block, block::IoFlags::nowait));
+  EXPECT_TRUE(volume->write(0, block, block::IoFlags::nowait));
+  ASSERT_TRUE(pool->create_snap(1, 0));
+  EXPECT_TRUE(volume->read(0, block, block::IoFlags::nowait));
+  EXPECT_TRUE(volume->write(0, block, block::IoFlags::nowait).error().is(err::would_block));
+  EXPECT_EQ(pool->wake_ups(), 0);
+}
+
+// TH-006, TH-007, TH-045, TH-001: random requests on a family of volumes equal plain bytes, and after each
+// commit a pool opened anew has them too.
+TEST_F(VolumeTest, FamiliesOfVolumesKeepWhatPlainBytesKeep) {
+  constexpr uint64_t volume_blocks = 24;
+  make(400);
+  options.lookup_memory = 1;  // as few pages as can be
+  pool.reset();
+  open();
+  std::mt19937_64 random(11);
+  std::map<DeviceId, Bytes> model;
+  for (int step = 0; step < 2500; ++step) {
+    const DeviceId id = static_cast<DeviceId>(random() % 6);
+    if (!model.contains(id)) {
+      const DeviceId origin = static_cast<DeviceId>(random() % 6);
+      if (model.contains(origin)) {
+        ASSERT_TRUE(pool->create_snap(id, origin));
+        model[id] = model[origin];
+      } else {
+        ASSERT_TRUE(pool->create_thin(id));
+        model[id] = Bytes(volume_blocks * block_bytes);
+      }
+      continue;
+    }
+    Bytes& bytes = model[id];
+    const uint64_t offset = random() % (volume_blocks * block_bytes / 512) * 512;
+    const uint64_t length =
+        std::min<uint64_t>(512 * (1 + random() % (random() % 3 == 0 ? 400 : 16)), bytes.size() - offset);
+    const auto begin = bytes.begin() + static_cast<ptrdiff_t>(offset);
+    switch (random() % 12) {
+      case 0: {
+        ASSERT_TRUE(volume(id, volume_blocks)->discard(offset, length));
+        const uint64_t from = (offset + block_bytes - 1) / block_bytes * block_bytes;
+        const uint64_t to = (offset + length) / block_bytes * block_bytes;
+        if (from < to)
+          std::fill(bytes.begin() + static_cast<ptrdiff_t>(from), bytes.begin() + static_cast<ptrdiff_t>(to),
+                    std::byte{0});
+        break;
+      }
+      case 1:
+        ASSERT_TRUE(volume(id, volume_blocks)->write_zeroes(offset, length));
+        std::fill(begin, begin + static_cast<ptrdiff_t>(length), std::byte{0});
+        break;
+      case 2:
+        if (random() % 8 != 0) break;
+        ASSERT_TRUE(pool->delete_device(id));
+        model.erase(id);
+        break;
+      case 3:
+        if (random() % 10 == 0) {
+          pool.reset();
+          open();
+        }
+        break;
+      case 4: pool->tick(); break;
+      case 5:
+      case 6:
+        ASSERT_EQ(read_all(*volume(id, volume_blocks), offset, length),
+                  Bytes(begin, begin + static_cast<ptrdiff_t>(length)));
+        break;
+      default: {
+        const Bytes written = pattern(random(), length);
+        const auto flags = random() % 8 == 0 ? block::IoFlags::fua : block::IoFlags::none;
+        ASSERT_TRUE(volume(id, volume_blocks)->write(offset, written, flags));
+        std::ranges::copy(written, begin);
+      }
+    }
+    clock.now += std::chrono::milliseconds(random() % 300);
+  }
+  pool.reset();
+  open();
+  for (const auto& [id, bytes] : model)
+    EXPECT_EQ(read_all(*volume(id, volume_blocks), 0, bytes.size()), bytes) << id;
+}
+
+}  // namespace
+}  // namespace karst::thin
