@@ -55,11 +55,4 @@ void add_btrfs(CLI::App& app, Session& session) {
   add_btrfs_build(btrfs, session);
 }
 
-void add_thin(CLI::App& app, Session& session) {
-  CLI::App& thin = *app.add_subcommand("thin", "Work with thin pools in files and devices");
-  thin.require_subcommand(0, 1);
-  add_thin_dump(thin, session);
-  add_thin_restore(thin, session);
-}
-
 }  // namespace karst::cli

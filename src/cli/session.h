@@ -53,8 +53,6 @@ void add_btrfs_mount(CLI::App& btrfs, Session& session);
 void add_btrfs_mkfs(CLI::App& btrfs, Session& session);
 void add_btrfs_build(CLI::App& btrfs, Session& session);
 void add_thin(CLI::App& app, Session& session);
-void add_thin_dump(CLI::App& thin, Session& session);
-void add_thin_restore(CLI::App& thin, Session& session);
 int run_mount_helper(int argc, char** argv);  // mount.fuse.karst
 
 }  // namespace karst::cli

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "cli/output.h"
+#include "cli/thin.h"
 #include "cli/thin_arguments.h"
 #include "core/unique_fd.h"
 #include "thin/tool/xml_reader.h"
