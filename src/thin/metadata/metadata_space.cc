@@ -29,8 +29,8 @@ Result<void> MetadataSpace::open(const SpaceMapRoot& root) {
   TRY(load_large_counts());
   // Nothing of this is a change.
   store_.counts().take_changed_bitmaps();
-  // The number of used blocks is not compared: thin_restore 0.9.0 writes one more at times. Bitmaps say it, and the
-  // next commit puts the number right.
+  // The number of used blocks is not compared: thin_restore 0.9.0 writes one more at times. Bitmaps say it,
+  // and the next commit puts the number right.
   return {};
 }
 

@@ -13,7 +13,6 @@ class LeakRepair {
  public:
   LeakRepair(TreeScan& scan, const SpaceCheck& space, SpaceCheck::Of of)
       : device_(scan.device()),
-        scan_(scan),
         uses_(of == SpaceCheck::Of::data ? scan.data_uses() : scan.metadata_uses()),
         root_(space.root()),
         index_(space.index()) {}
@@ -34,7 +33,6 @@ class LeakRepair {
   }
 
   block::Device& device_;
-  TreeScan& scan_;
   const UseCounts& uses_;
   SpaceMapRoot root_;
   std::vector<IndexEntry> index_;

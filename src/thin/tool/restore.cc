@@ -157,8 +157,7 @@ Result<void> Restorer::release_unused_defs() {
       if (metadata_uses_->count(raw(leaf.number)) == 0) unused.push_back(raw(leaf.number));
   // A definition may have leaves of another.
   std::ranges::sort(unused);
-  const auto same = std::ranges::unique(unused);
-  unused.erase(same.begin(), same.end());
+  unused.erase(std::unique(unused.begin(), unused.end()), unused.end());
   for (const uint64_t number : unused) {
     TRY(writer_.read(MetadataBlock{number}, block));
     mapped_blocks_->remove(NodeView(block));
