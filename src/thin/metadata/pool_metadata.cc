@@ -416,17 +416,18 @@ Result<void> PoolMetadata::erase(ThinDevice& device, VirtualBlock from, VirtualB
   TRY(begin_change());
   TRY(own(device));
   note_change(device);
+  State& state = *state_;
   auto erased = [&](NodeView leaf, uint32_t begin, uint32_t end) -> Result<void> {
     for (uint32_t i = begin; i < end; ++i) {
       const Mapping mapping = Mapping::unpack(leaf.value_as<le64>(i));
-      const bool last = TRY(state_->data.release(mapping.block, freed));
+      const bool last = TRY(state.data.release(mapping.block, freed));
       each(VirtualBlock{leaf.key(i)}, mapping, last);
     }
     device.mapped_blocks_ -= end - begin;
     device.details_changed_ = true;
     return {};
   };
-  device.root_ = TRY(state_->mappings.erase(device.root_, raw(from), raw(to), erased));
+  device.root_ = TRY(state.mappings.erase(device.root_, raw(from), raw(to), erased));
   if (device.watcher_ != nullptr) device.watcher_->unmapped(from, to);
   return {};
 }
