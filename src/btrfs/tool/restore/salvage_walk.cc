@@ -46,6 +46,14 @@ bool SalvageWalk::take(WalkEntry& entry) {
   entry.path = path_;
   entry.name = std::string_view(path_).substr(path_.rfind('/') + 1);
   if (options_.wanted && !path_.empty() && !options_.wanted(path_)) return false;
+  // A directory whose links are lost may be named in two others; it has one place.
+  const std::string* placed = entry.attributes.is_directory() ? places_.find(entry.id) : nullptr;
+  if (placed && *placed != path_) {
+    lost_({CopyLoss::Kind::entry, path_, 0, 0,
+           Error(karst::err::corrupt, fmt::format("this directory is also named '{}', where it is", *placed))
+               .at("inode", entry.id.inode)});
+    return false;
+  }
   if (entry.attributes_lost) {
     lost_({CopyLoss::Kind::attributes, path_, 0, 0,
            Error(karst::err::corrupt, "the inode's item is lost").at("inode", entry.id.inode)});
@@ -58,7 +66,8 @@ bool SalvageWalk::take(WalkEntry& entry) {
 // Remembers where an inode is that does not tell so itself.
 void SalvageWalk::note_place(const WalkEntry& entry) {
   const uint64_t subvolume = entry.id.subvolume, inode = entry.id.inode;
-  if (entry.is_subvolume && !entry.id.is_empty_subvolume()) {
+  if (entry.id.is_empty_subvolume()) return;  // all of a tree are one inode
+  if (entry.is_subvolume) {
     subvolumes_.push_back(subvolume);
     places_.set(entry.id, path_);
     return;
@@ -90,9 +99,7 @@ std::optional<WalkEntry> SalvageWalk::next_of_walk() {
       ++subvolumes_skipped_;
       continue;
     }
-    // A directory whose links are lost may be named in two others; it has one place.
-    const std::string* placed = found.attributes.is_directory() ? places_.find(found.id) : nullptr;
-    if ((placed && *placed != in_copy(found.path)) || !take(found)) {
+    if (!take(found)) {
       walker_->skip();
       continue;
     }

@@ -172,6 +172,7 @@ struct Restored {
   std::vector<Loss> losses;
   std::vector<LostBlock> blocks;
   std::string root_source;
+  size_t empty_subvolumes = 0;
   uint64_t tolerated = 0;  // blocks that were not as they should be
   bool log_is_unused = false, root_is_stand_in = false;
 
@@ -192,25 +193,39 @@ struct Restored {
   }
 };
 
-inline Result<Restored> restore_all(Devices devices, DamagedOpenOptions open = {},
-                                    RestoreOptions options = {}) {
+// Without a target a dry run, of which there are no entries.
+inline Result<Restored> restore_into(RecordingTarget* target, Devices devices, DamagedOpenOptions open,
+                                     RestoreOptions options) {
   cache::Cache cache({.limit = 32 << 20});
   auto image = TRY(DamagedImage::open(std::move(devices), open, cache, Logger()));
   auto pool = TRY(WorkerPool::create({.name = "restore", .threads = 2}));
   Restored restored;
   restored.root_source = image->root_source();
-  options.seen = [&](const WalkEntry& entry) { restored.paths[entry.id] = "/" + escape(entry.path); };
-  RecordingTarget target;
-  TRY(restore(*image, options, &target, *pool, [&](const CopyLoss& loss) {
+  options.seen = [&](const WalkEntry& entry) {
+    restored.paths[entry.id] = "/" + escape(entry.path);
+    restored.empty_subvolumes += entry.id.is_empty_subvolume();
+  };
+  TRY(restore(*image, options, target, *pool, [&](const CopyLoss& loss) {
     restored.losses.push_back(
         {loss.kind, "/" + escape(loss.path), loss.offset, loss.length, loss.error.message()});
   }));
-  restored.entries = target.manifest();
+  if (target) restored.entries = target->manifest();
   restored.blocks = image->damage().blocks();
   restored.tolerated = image->fs().blocks_tolerated();
   restored.root_is_stand_in = image->root_is_stand_in();
   restored.log_is_unused = image->log_is_unused();
   return restored;
+}
+
+inline Result<Restored> restore_all(Devices devices, DamagedOpenOptions open = {},
+                                    RestoreOptions options = {}) {
+  RecordingTarget target;
+  return restore_into(&target, std::move(devices), std::move(open), std::move(options));
+}
+
+inline Result<Restored> restore_nothing(Devices devices, DamagedOpenOptions open = {},
+                                        RestoreOptions options = {}) {
+  return restore_into(nullptr, std::move(devices), std::move(open), std::move(options));
 }
 
 }  // namespace karst::btrfs::testing
