@@ -340,9 +340,7 @@ void TreeCopier::tell_doubts(ThreadState& thread, const PlannedEntry& entry, con
   if (entry.copied.attributes.is_directory() ||
       !thread.cursor.is_doubtful(first_key_of(inode), last_key_of(inode)))
     return;
-  part.losses.push_back(
-      {CopyLoss::Kind::older, path, 0, 0,
-       Error(karst::err::corrupt, "this file may be of an older state").at("inode", inode)});
+  part.losses.push_back(older_file(path, inode));
 }
 
 Result<void> TreeCopier::read_contents(ThreadState& thread, const PlannedEntry& entry, uint64_t offset,
@@ -471,6 +469,11 @@ const char* loss_name(CopyLoss::Kind kind) {
     case CopyLoss::Kind::older: return "older";
   }
   return "";
+}
+
+CopyLoss older_file(std::string path, uint64_t inode) {
+  return {CopyLoss::Kind::older, std::move(path), 0, 0,
+          Error(karst::err::corrupt, "this file may be of an older state").at("inode", inode)};
 }
 
 Result<CopyReport> copy_tree(const Filesystem& fs, DataCache& data, EntrySource& source, CopyTarget& target,

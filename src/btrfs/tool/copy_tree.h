@@ -39,6 +39,9 @@ struct CopyLoss {
 
 const char* loss_name(CopyLoss::Kind kind);  // "entry", "attributes" …
 
+// Of a file some of whose items are doubtful.
+CopyLoss older_file(std::string path, uint64_t inode);
+
 // Called in the thread that walks.
 using LossListener = FunctionRef<void(const CopyLoss&)>;
 

@@ -2,6 +2,8 @@
 
 #include <regex.h>
 
+#include <unordered_set>
+
 #include "btrfs/file/lost_inode.h"
 
 namespace karst::btrfs {
@@ -66,6 +68,42 @@ Result<Start> start_of(const Filesystem& fs, const RestoreOptions& options) {
   return Start{{id, id, made}, true};
 }
 
+// Tells of files what a copy would or more, without their contents.
+class DryRun {
+ public:
+  DryRun(const Filesystem& fs, LossListener lost) : fs_(fs), lost_(lost) {}
+
+  void look_at(const WalkEntry& entry) {
+    if (entry.attributes.is_directory()) return;  // told by the walk
+    const std::string path(entry.path);
+    const bool again = entry.attributes.nlink > 1 && !linked_.insert(entry.id).second;
+    auto doubtful = is_doubtful(entry.id, again);
+    if (!doubtful)
+      lost_({CopyLoss::Kind::extents, path, 0, 0, std::move(doubtful).error()});
+    else if (*doubtful)
+      lost_(older_file(path, entry.id.inode));
+  }
+
+ private:
+  // All items are read first, which notes what is wrong with them, unless that was done for another name.
+  Result<bool> is_doubtful(InodeId id, bool were_read) {
+    if (subvolume_ != id.subvolume) {
+      cursor_ = Cursor(TRY(fs_.tree(id.subvolume)));
+      subvolume_ = id.subvolume;
+    }
+    const Key first = first_key_of(id.inode), last = last_key_of(id.inode);
+    if (!were_read)
+      for (bool at = TRY(cursor_.seek(first)); at && cursor_.key() <= last;) at = TRY(cursor_.next());
+    return cursor_.is_doubtful(first, last);
+  }
+
+  const Filesystem& fs_;
+  LossListener lost_;
+  uint64_t subvolume_ = 0;
+  Cursor cursor_;                       // of that subvolume's tree
+  std::unordered_set<InodeId> linked_;  // inodes with several names that were looked at
+};
+
 }  // namespace
 
 Result<RestoreReport> restore(const DamagedImage& image, const RestoreOptions& options, CopyTarget* target,
@@ -83,8 +121,10 @@ Result<RestoreReport> restore(const DamagedImage& image, const RestoreOptions& o
   if (target) {
     report.copied = TRY(copy_tree(image.fs(), image.data(), walk, *target, options.copy, pool, lost));
   } else {
+    DryRun dry_run(image.fs(), lost);
     for (auto entry = TRY(walk.next()); entry; entry = TRY(walk.next())) {
       TRY(options.copy.cancel.check());
+      dry_run.look_at(*entry);
       ++report.copied.entries;
       options.copy.progress.add(0, 1);
     }

@@ -25,8 +25,9 @@ struct RestoreReport {
   uint64_t subvolumes_skipped = 0;
 };
 
-// Without a target nothing is read but names: a dry run. The error is one of the target, of cancellation or
-// of memory, or that there is nothing to start from.
+// Without a target neither contents nor extended attributes are read, and what is lost of them is not told: a
+// dry run. The error is one of the target, of cancellation or of memory, or that there is nothing to start
+// from.
 Result<RestoreReport> restore(const DamagedImage& image, const RestoreOptions& options, CopyTarget* target,
                               WorkerPool& pool, LossListener lost);
 
