@@ -167,6 +167,7 @@ Result<void> PoolCheck::check_space() {
 }
 
 Result<void> PoolCheck::repair() {
+  if (super_.empty()) return {};
   auto& changed = *reinterpret_cast<Superblock*>(super_.data());
   bool write = false;
   if (options_.repair_leaks && data_space_ && data_space_->only_leaks() && metadata_space_->only_leaks()) {

@@ -59,7 +59,7 @@ class Mutations {
 
 TEST(ThinMutation, NoToolCrashes) {
   const char* wanted = std::getenv("KARST_MUTATION_CASES");
-  const int cases = wanted ? std::atoi(wanted) : 300;
+  const int cases = wanted ? std::atoi(wanted) : 150;
   const auto disk = make_pool({.metadata_size = 1 << 20, .metadata_snapshot = true});
   Mutations mutations(*disk);
   const auto repaired = blank_metadata(1 << 20);

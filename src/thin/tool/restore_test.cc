@@ -32,6 +32,18 @@ TEST(ThinRestore, GivesBackWhatWasDumped) {
   EXPECT_TRUE(check(*restored).value().report.good);
 }
 
+// What is held for readers says what the pool said then.
+TEST(ThinDump, ReadsTheMetadataSnapshot) {
+  const std::string then = dump_text(*make_pool()).value();
+  const auto disk = make_pool({.metadata_snapshot = true});
+  EXPECT_NE(dump_text(*disk).value(), then);
+  EXPECT_EQ(dump_text(*disk, {.snapshot = true}).value(), then);
+  const MetadataBlock held{superblock_of(*disk).held_root.value()};
+  EXPECT_EQ(dump_text(*disk, {.snapshot = true, .snapshot_at = held}).value(), then);
+  EXPECT_FALSE(dump_text(*disk, {.snapshot = true, .snapshot_at = MetadataBlock{raw(held) + 1}}));
+  EXPECT_FALSE(dump_text(*make_pool(), {.snapshot = true}));
+}
+
 TEST(ThinRestore, IsOpenedAsAPool) {
   const auto restored = blank_metadata();
   ASSERT_TRUE(restore_text(dump_text(*make_pool()).value(), *restored));

@@ -17,6 +17,13 @@ def runs_of(mappings):
     return runs
 
 
+def element(run):
+    begin, data, length, time = run
+    if length == 1:
+        return f'<single_mapping origin_block="{begin}" data_block="{data}" time="{time}"/>'
+    return f'<range_mapping origin_begin="{begin}" data_begin="{data}" length="{length}" time="{time}"/>'
+
+
 class Pool:
     """Devices, some of which are snapshots of others that were written since."""
 
@@ -50,6 +57,20 @@ class Pool:
             self.free += self.random.choice([0, 0, 1, 30])
             count -= length
 
+    def shared_xml(self):
+        """Each device twice, the second time with some blocks more: what both have stands in a definition."""
+        lines = [f'<superblock uuid="" time="{self.time}" transaction="7" flags="0" version="2" '
+                 f'data_block_size="128" nr_data_blocks="{self.nr_data_blocks}">']
+        for number, name in enumerate(sorted(self.devices)):
+            mappings = self.devices[name]["mappings"]
+            lines += [f'<def name="{name}">', *map(element, runs_of(mappings)), "</def>"]
+            for copy in range(2):
+                more = {(2 << 20) + 2 * i: (i, self.time) for i in range(copy * self.random.choice([0, 1, 83, 84, 300]))}
+                lines += [f'<device dev_id="{2 * number + copy}" mapped_blocks="{len(mappings) + len(more)}" '
+                          f'transaction="3" creation_time="0" snap_time="{self.time}"><ref name="{name}"/>',
+                          *map(element, runs_of(more)), "</device>"]
+        return "\n".join([*lines, "</superblock>"]) + "\n"
+
     def xml(self, flags=0):
         lines = [f'<superblock uuid="" time="{self.time}" transaction="7" flags="{flags}" version="2" '
                  f'data_block_size="128" nr_data_blocks="{self.nr_data_blocks}">']
@@ -57,11 +78,7 @@ class Pool:
             device = self.devices[name]
             lines.append(f'  <device dev_id="{name}" mapped_blocks="{len(device["mappings"])}" transaction="3" '
                          f'creation_time="{device["creation"]}" snap_time="{device["snap"]}">')
-            for begin, data, length, time in runs_of(device["mappings"]):
-                lines.append(f'    <single_mapping origin_block="{begin}" data_block="{data}" time="{time}"/>'
-                             if length == 1 else
-                             f'    <range_mapping origin_begin="{begin}" data_begin="{data}" length="{length}" '
-                             f'time="{time}"/>')
+            lines += ["    " + element(run) for run in runs_of(device["mappings"])]
             lines.append("  </device>")
         lines.append("</superblock>")
         return "\n".join(lines) + "\n"
