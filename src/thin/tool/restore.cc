@@ -37,9 +37,6 @@ Result<std::unique_ptr<Restorer>> Restorer::create(block::Device& device, PoolOv
   std::unique_ptr<Restorer> restorer(new Restorer(device, overrides, blocks));
   restorer->metadata_uses_ = TRY(UseCounts::create(blocks));
   restorer->metadata_uses_->add(raw(superblock_at));
-  // What was there before is gone, whatever comes of this.
-  TRY(device.write(0, std::vector<std::byte>(metadata_block_size)));
-  TRY(device.flush());
   return restorer;
 }
 
@@ -57,7 +54,9 @@ Result<void> Restorer::begin_pool(const PoolFacts& facts) {
                        facts_.nr_data_blocks, device_.name(), writer_.nr_blocks());
   data_uses_ = TRY(UseCounts::create(facts_.nr_data_blocks));
   mapped_blocks_ = std::make_unique<MappedBlocks>(*data_uses_);
-  return {};
+  // From here on what was there before is gone, whatever comes of this.
+  TRY(device_.write(0, std::vector<std::byte>(metadata_block_size)));
+  return device_.flush();
 }
 
 Result<void> Restorer::begin_section() {

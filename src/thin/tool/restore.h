@@ -1,7 +1,7 @@
 // Makes a pool's metadata from what a PoolSink is told: from XML, or from what repairing finds.
 //
 // Mappings come in order, so trees are built from the leaves up. Everything is written before the superblock,
-// which is what makes it a pool; until then, and after an error, the device has none.
+// which is what makes it a pool; from begin_pool() until then, and after an error, the device has none.
 #pragma once
 #include <map>
 #include <memory>
@@ -19,7 +19,7 @@ namespace karst::thin {
 
 class Restorer final : public PoolSink {
  public:
-  // The device outlives it. Its first block is overwritten at once.
+  // The device outlives it. Nothing is written before begin_pool() has accepted the pool.
   static Result<std::unique_ptr<Restorer>> create(block::Device& device, PoolOverrides overrides);
   ~Restorer() override;
 

@@ -136,6 +136,15 @@ TEST(ThinRestore, SaysWhereItDoesNotFit) {
   EXPECT_TRUE(done.error().is(err::no_space)) << done.error().message();
 }
 
+TEST(ThinRestore, LeavesWhatIsThereUntilItKnowsWhatToWrite) {
+  const auto disk = make_pool();
+  const std::string before = dump_text(*disk).value();
+  EXPECT_FALSE(restore_text("<superblock uuid=\"\"/>", *disk));
+  EXPECT_FALSE(restore_text("no XML", *disk));
+  EXPECT_FALSE(repair(*blank_metadata(), *disk, {.data_block_size = 128}));
+  EXPECT_EQ(dump_text(*disk).value(), before);
+}
+
 // Entities that blow up are not even looked at.
 TEST(ThinRestore, RefusesDocumentTypes) {
   const auto disk = blank_metadata();

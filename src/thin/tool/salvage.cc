@@ -96,9 +96,9 @@ Result<void> Salvage::read_found(const FoundRoots& roots) {
       .walk(*roots.details_root, {}, [&](NodeView leaf, uint32_t begin, uint32_t end) -> Result<bool> {
         for (uint32_t i = begin; i < end; ++i) {
           const auto& details = leaf.value_as<DeviceDetails>(i);
-          const auto device = std::ranges::find(devices_, leaf.key(i),
-                                                [](const auto& known) { return uint64_t{known.facts.id}; });
-          if (device == devices_.end()) continue;
+          const auto device = std::ranges::lower_bound(
+              devices_, leaf.key(i), {}, [](const auto& known) { return uint64_t{known.facts.id}; });
+          if (device == devices_.end() || device->facts.id != leaf.key(i)) continue;
           device->facts = {device->facts.id, details.mapped_blocks, details.transaction_id,
                            details.creation_time, details.snapshotted_time};
         }
