@@ -1,3 +1,10 @@
+# Programs are compiled like the libraries whose precompiled header they use.
+function(karst_reuse_precompiled target)
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
+  target_precompile_headers(${target} REUSE_FROM karst_core)
+endfunction()
+
 # karst_floor(NAME DIRS... [LINK libs...] [PRECOMPILE header])
 #
 # One floor of the house: a static library karst_NAME from every .cc below DIRS, linked only with
@@ -64,7 +71,7 @@ function(karst_floor name)
     add_executable(karst_${name}_test ${tests})
     target_link_libraries(karst_${name}_test PRIVATE karst_${name} ${testing} karst_testing
                           GTest::gtest_main GTest::gmock)
-    target_precompile_headers(karst_${name}_test REUSE_FROM karst_core)
+    karst_reuse_precompiled(karst_${name}_test)
     add_test(NAME ${name} COMMAND karst_${name}_test)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
   endif()

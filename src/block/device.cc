@@ -124,6 +124,9 @@ void Device::finish(IoRequest& request, Result<void> outcome) {
   request.outcome = std::move(outcome);
 }
 
+Result<void> Device::resize(uint64_t) {
+  return Error(err::unsupported, "its size is fixed").at("device", name());
+}
 std::optional<DirectIo> Device::begin_direct(const IoRequest&) { return std::nullopt; }
 void Device::end_direct(const DirectIo&) {}
 void Device::will_read(uint64_t, uint64_t) {}

@@ -80,6 +80,9 @@ class Device {
   virtual uint64_t size() const = 0;            // bytes
   virtual uint32_t block_size() const = 0;      // smallest atomic write, bytes; reads may be of any size
   virtual bool writable() const = 0;
+  // Makes it this large, or, of one whose size is given, looks that it is; size() tells it from then on.
+  // Requests may be under way. err::unsupported for kinds that cannot.
+  virtual Result<void> resize(uint64_t size);
   // The same for two devices of the same bytes, as far as that can be told.
   virtual std::string identity() const { return name(); }
 

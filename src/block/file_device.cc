@@ -100,7 +100,7 @@ Result<std::unique_ptr<Device>> FileDevice::create(const std::string& path, uint
   if (device->is_block_device_) {
     if (device->size_ < size)
       return Error(err::no_space, "the block device is too small")
-          .expected(size, device->size_)
+          .expected(size, device->size())
           .at("device", path);
     return std::unique_ptr<Device>(std::move(device));
   }
@@ -108,6 +108,18 @@ Result<std::unique_ptr<Device>> FileDevice::create(const std::string& path, uint
     return Error::from_errno(errno, fmt::format("cannot set the size to {}", size)).at("device", path);
   device->size_ = size;
   return std::unique_ptr<Device>(std::move(device));
+}
+
+Result<void> FileDevice::resize(uint64_t size) {
+  uint64_t found = size;
+  const int result =
+      is_block_device_ ? ::ioctl(fd_, BLKGETSIZE64, &found) : ::ftruncate(fd_, static_cast<off_t>(size));
+  if (result < 0)
+    return Error::from_errno(errno, fmt::format("cannot set the size to {}", size)).at("device", path_);
+  if (found < size)
+    return Error(err::no_space, "the block device is too small").expected(size, found).at("device", path_);
+  size_.store(size, std::memory_order_release);
+  return {};
 }
 
 FileDevice::~FileDevice() { ::close(fd_); }
@@ -118,9 +130,11 @@ Result<void> FileDevice::set_up(OpenMode mode, FileOptions options) {
   if (::fstat(fd_, &info) < 0) return Error::from_errno(errno, "cannot stat").at("device", path_);
   if (S_ISBLK(info.st_mode)) {
     int sector = 0;
-    if (::ioctl(fd_, BLKGETSIZE64, &size_) < 0 || ::ioctl(fd_, BLKSSZGET, &sector) < 0)
+    uint64_t bytes = 0;
+    if (::ioctl(fd_, BLKGETSIZE64, &bytes) < 0 || ::ioctl(fd_, BLKSSZGET, &sector) < 0)
       return Error::from_errno(errno, "cannot read the geometry").at("device", path_);
     is_block_device_ = true;
+    size_ = bytes;
     block_size_ = static_cast<uint32_t>(sector);
   } else if (S_ISREG(info.st_mode)) {
     size_ = static_cast<uint64_t>(info.st_size);
@@ -168,8 +182,8 @@ std::optional<DirectIo> FileDevice::begin_direct(const IoRequest& request) {
 }
 
 void FileDevice::will_read(uint64_t offset, uint64_t length) {
-  if (direct_alignment_ != 0 || offset >= size_) return;
-  length = std::min(length, size_ - offset);
+  if (direct_alignment_ != 0 || offset >= size()) return;
+  length = std::min(length, size() - offset);
   ::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
 }
 
@@ -213,7 +227,7 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
   const uint64_t unit = direct_alignment_;
   const uint64_t begin = request.offset / unit * unit;
   const uint64_t end =
-      std::min((request.offset + request.length + unit - 1) / unit * unit, (size_ + unit - 1) / unit * unit);
+      std::min((request.offset + request.length + unit - 1) / unit * unit, (size() + unit - 1) / unit * unit);
   constexpr uint64_t bounce_max = 1 << 20;
   const std::unique_ptr<std::byte, decltype(&std::free)> bounce(
       static_cast<std::byte*>(std::aligned_alloc(unit, std::min(bounce_max, end - begin))), &std::free);
@@ -243,7 +257,7 @@ Result<void> FileDevice::transfer_bounced(const IoRequest& request) {
     });
     if (reads) continue;
     // A device may end inside the last unit, at a block: that much every system writes that has such devices.
-    const iovec whole{bounce.get(), std::min(piece, size_ - at)};
+    const iovec whole{bounce.get(), std::min(piece, size() - at)};
     IoRequest aligned{IoOp::write, request.flags, at, whole.iov_len, {&whole, 1}};
     TRY(transfer(aligned));
   }

@@ -18,7 +18,8 @@ struct FileOptions {
 // Exclusive means O_EXCL for a block device (the kernel refuses one that is mounted or claimed) and an open
 // file description lock for a regular file: exclusive for read_write, shared for read_only.
 //
-// The size is that at open; a file that shrinks later gives err::io with the lengths expected and found.
+// The size is that at open or resize(); a file that shrinks later gives err::io with the lengths expected and
+// found.
 class FileDevice final : public Device {
  public:
   static Result<std::unique_ptr<Device>> open(const std::string& path, OpenMode mode,
@@ -30,9 +31,10 @@ class FileDevice final : public Device {
   ~FileDevice() override;
 
   const std::string& name() const override { return path_; }
-  uint64_t size() const override { return size_; }
+  uint64_t size() const override { return size_.load(std::memory_order_acquire); }
   uint32_t block_size() const override { return block_size_; }
   bool writable() const override { return writable_; }
+  Result<void> resize(uint64_t size) override;
   std::string identity() const override;
   std::optional<DirectIo> begin_direct(const IoRequest& request) override;
   void will_read(uint64_t offset, uint64_t length) override;
@@ -55,7 +57,7 @@ class FileDevice final : public Device {
   // Constant after open.
   std::string path_;
   int fd_;
-  uint64_t size_ = 0;
+  std::atomic<uint64_t> size_{0};  // changed by resize() only
   uint32_t block_size_ = 512;
   bool writable_ = false;
   bool is_block_device_ = false;

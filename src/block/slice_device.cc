@@ -9,6 +9,15 @@ SliceDevice::SliceDevice(Device& below, uint64_t offset, uint64_t length, std::s
   VERIFY(offset <= below.size() && length <= below.size() - offset);
 }
 
+Result<void> SliceDevice::resize(uint64_t size) {
+  if (offset_ + size > below_.size())
+    return Error(err::no_space, "the device is too small")
+        .expected(offset_ + size, below_.size())
+        .at("device", below_.name());
+  length_.store(size, std::memory_order_release);
+  return {};
+}
+
 std::string SliceDevice::identity() const { return fmt::format("{} from {}", below_.identity(), offset_); }
 
 IoRequest SliceDevice::moved(const IoRequest& request) const {
@@ -22,7 +31,7 @@ std::optional<DirectIo> SliceDevice::begin_direct(const IoRequest& request) {
 }
 
 void SliceDevice::will_read(uint64_t offset, uint64_t length) {
-  if (offset < length_) below_.will_read(offset_ + offset, std::min(length, length_ - offset));
+  if (offset < size()) below_.will_read(offset_ + offset, std::min(length, size() - offset));
 }
 
 Result<void> SliceDevice::perform(const IoRequest& request) { return below_.run(moved(request)); }

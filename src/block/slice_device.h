@@ -10,9 +10,11 @@ class SliceDevice final : public Device {
   SliceDevice(Device& below, uint64_t offset, uint64_t length, std::string name);
 
   const std::string& name() const override { return name_; }
-  uint64_t size() const override { return length_; }
+  uint64_t size() const override { return length_.load(std::memory_order_acquire); }
   uint32_t block_size() const override { return below_.block_size(); }
   bool writable() const override { return below_.writable(); }
+  // Within the one below.
+  Result<void> resize(uint64_t size) override;
   std::string identity() const override;
   std::optional<DirectIo> begin_direct(const IoRequest& request) override;
   void end_direct(const DirectIo& io) override { below_.end_direct(io); }
@@ -25,7 +27,8 @@ class SliceDevice final : public Device {
   IoRequest moved(const IoRequest& request) const;
 
   Device& below_;
-  const uint64_t offset_, length_;
+  const uint64_t offset_;
+  std::atomic<uint64_t> length_;
   const std::string name_;
 };
 

@@ -34,7 +34,8 @@ void fill(MutableBytes bytes, uint64_t volume, uint64_t sector, uint64_t version
   }
 }
 
-// What may be found in a sector: versions from `durable` to `newest`; 0 is zeroes. `now` is what a read would find.
+// What may be found in a sector: versions from `durable` to `newest`; 0 is zeroes. `now` is what a read would
+// find.
 struct Expected {
   std::vector<uint64_t> durable = std::vector<uint64_t>(volume_sectors);
   std::vector<uint64_t> newest = std::vector<uint64_t>(volume_sectors);
@@ -62,7 +63,8 @@ class Workload {
     block::RecordingDevice data(*data_below, log, {1, metadata_size});
     FakeClock clock;
     PoolOptions options = options_for_tests(clock);
-    options.features.error_if_no_space = true;  // it may run full, and then what is asked for may be there in part
+    options.features.error_if_no_space =
+        true;  // it may run full, and then what is asked for may be there in part
     pool = Pool::open(metadata, data, cache, block_sectors, options).value();
     for (unsigned step = 0; step < steps; ++step) {
       one_step();

@@ -167,6 +167,18 @@ uint64_t Pool::events() const {
   return events_;
 }
 
+uint64_t Pool::wait_for_event(uint64_t after) const {
+  MutexLock lock(state_mutex_);
+  while (events_ <= after && !released_) state_changed_.wait(state_mutex_);
+  return events_;
+}
+
+void Pool::stop_waiting() {
+  MutexLock lock(state_mutex_);
+  released_ = true;
+  state_changed_.notify_all();
+}
+
 void Pool::on_event(std::function<void()> subscriber) {
   MutexLock lock(state_mutex_);
   subscribers_.push_back(std::move(subscriber));
@@ -181,6 +193,7 @@ void Pool::check_low_water() {
     if (space.data_available <= options_.low_water_blocks && !low_water_told_) {
       low_water_told_ = event = true;
       ++events_;
+      state_changed_.notify_all();
       options_.log.warning("reached low water mark for data device: sending event.",
                            {{"pool", options_.name}});
     }
@@ -199,6 +212,7 @@ void Pool::check_space() {
     if (space.metadata_available < mark && !metadata_low_water_told_) {
       metadata_low_water_told_ = event = true;
       ++events_;
+      state_changed_.notify_all();
       options_.log.warning("reached low water mark for metadata device: sending event.",
                            {{"pool", options_.name}});
     }
@@ -232,7 +246,8 @@ Result<DataBlock> Pool::reserve_block() {
     if (metadata_->space().data_available > 0) continue;
     set_mode(PoolMode::out_of_data_space);
     MutexLock lock(state_mutex_);
-    while (mode_ == PoolMode::out_of_data_space && !error_if_no_space_) state_changed_.wait(state_mutex_);
+    while (mode_ == PoolMode::out_of_data_space && !error_if_no_space_ && !released_)
+      state_changed_.wait(state_mutex_);
     if (mode_ == PoolMode::out_of_data_space)
       return Error(err::no_space, "the pool has no free data block").at("pool", options_.name);
   }
@@ -374,6 +389,12 @@ Result<std::shared_ptr<Volume>> Pool::open_volume(const std::shared_ptr<Pool>& s
   return volume;
 }
 
+std::shared_ptr<Volume> Pool::volume_in_use(DeviceId id) {
+  MutexLock lock(volumes_mutex_);
+  const auto open = volumes_.find(id);
+  return open == volumes_.end() ? nullptr : open->second.lock();
+}
+
 Result<void> Pool::check_commands() const {
   if (!can_change(mode()))
     return Error(err::unsupported, "unable to service pool target messages in READ_ONLY or FAIL mode");
@@ -403,11 +424,7 @@ Result<void> Pool::create_thin(DeviceId id) {
 
 Result<void> Pool::create_snap(DeviceId id, DeviceId origin) {
   MutexLock one(commands_mutex_);
-  std::shared_ptr<Volume> volume;
-  {
-    MutexLock lock(volumes_mutex_);
-    if (const auto open = volumes_.find(origin); open != volumes_.end()) volume = open->second.lock();
-  }
+  const std::shared_ptr<Volume> volume = volume_in_use(origin);
   // What was written before is in the snapshot, what comes after is not.
   return command("dm_pool_create_snap", [&] {
     if (volume) volume->freeze();

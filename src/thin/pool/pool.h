@@ -76,6 +76,9 @@ class Pool final : private CommitSteps {
   Result<std::shared_ptr<Volume>> open_volume(const std::shared_ptr<Pool>& self, DeviceId id, uint64_t size,
                                               std::shared_ptr<block::Device> origin = nullptr);
 
+  // The one that is open, if any.
+  std::shared_ptr<Volume> volume_in_use(DeviceId id);
+
   // Pool commands. Each is durable on return.
   Result<void> create_thin(DeviceId id);
   // Of a volume in use too: its requests wait meanwhile.
@@ -103,6 +106,10 @@ class Pool final : private CommitSteps {
   Status status();
   PoolMode mode() const;
   uint64_t events() const;
+  // Returns how many there were once that is more than this many, or when the pool is being closed.
+  uint64_t wait_for_event(uint64_t after) const;
+  // Lets those who wait go.
+  void stop_waiting();
   // Called after each event, without locks, in the thread that caused it. Not from within one.
   void on_event(std::function<void()> subscriber);
   // Threads woken by others' requests, since the start (TH-052).
@@ -172,7 +179,7 @@ class Pool final : private CommitSteps {
   FlushGate data_flushes_;
 
   mutable Mutex state_mutex_{pool_state_lock};
-  CondVar state_changed_;
+  mutable CondVar state_changed_;
   PoolMode mode_ GUARDED_BY(state_mutex_) = PoolMode::write;
   bool error_if_no_space_ GUARDED_BY(state_mutex_) =
       false;  // at present: configured, or the waiting took too long
@@ -182,7 +189,7 @@ class Pool final : private CommitSteps {
   uint64_t events_ GUARDED_BY(state_mutex_) = 0;
   std::chrono::steady_clock::time_point committed_at_ GUARDED_BY(state_mutex_);
   std::vector<std::function<void()>> subscribers_ GUARDED_BY(state_mutex_);
-  bool stopping_ GUARDED_BY(state_mutex_) = false;
+  bool stopping_ GUARDED_BY(state_mutex_) = false, released_ GUARDED_BY(state_mutex_) = false;
   std::atomic<PoolMode> seen_mode_{PoolMode::write};  // mode_, for those who only look
 
   Mutex volumes_mutex_{pool_volumes_lock};

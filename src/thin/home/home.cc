@@ -1,0 +1,303 @@
+#include "thin/home/home.h"
+
+#include <algorithm>
+#include <random>
+
+#include "thin/format/errors.h"
+#include "thin/format/superblock.h"
+#include "thin/pool/message.h"
+
+namespace karst::thin {
+namespace {
+
+constexpr uint64_t sparse_metadata_min = 64 << 20;
+
+using State = VolumeEntry::State;
+
+Uuid random_uuid() {
+  std::random_device source;
+  Uuid uuid;
+  for (uint8_t& byte : uuid.bytes) byte = static_cast<uint8_t>(source());
+  uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);
+  uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
+  return uuid;
+}
+
+uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// The size of a device that is there; and what its superblock says, if it holds a pool.
+struct Found {
+  uint64_t size = 0;
+  std::optional<Superblock> super;
+};
+Result<Found> look_at(const std::string& path) {
+  auto device = TRY(block::FileDevice::open(path, block::OpenMode::read_only));
+  Found found{device->size(), {}};
+  std::vector<std::byte> block(metadata_block_size);
+  if (device->size() < metadata_block_size) return found;
+  TRY(device->read(0, block));
+  if (check_seal(BlockKind::superblock, superblock_at, block)) found.super = *overlay<Superblock>(block);
+  return found;
+}
+
+Result<PoolDescription> describe(const NewPool& wanted) {
+  PoolDescription pool;
+  pool.uuid = random_uuid();
+  pool.metadata = wanted.metadata;
+  pool.data = wanted.data;
+  pool.block_sectors = wanted.block_sectors;
+  pool.low_water_blocks = wanted.low_water_blocks;
+  pool.no_space_timeout_seconds = wanted.no_space_timeout_seconds;
+  pool.features = wanted.features;
+  pool.data_size = wanted.data_size;
+  if (!wanted.data.empty()) {
+    const uint64_t size = TRY(look_at(wanted.data)).size;
+    if (pool.data_size == 0) pool.data_size = size;
+    if (pool.data_size > size)
+      return Error(err::invalid, "the data device is smaller")
+          .at("device", wanted.data)
+          .expected(pool.data_size, size);
+  }
+  if (!is_data_block_size(pool.block_sectors)) return Error(err::invalid, "Invalid block size");
+  const uint64_t block = uint64_t{pool.block_sectors} * sector_size;
+  if (wanted.data.empty()) pool.data_size = round_up(pool.data_size, block);
+  if (pool.data_size < block) return Error(err::invalid, "a pool needs a size of at least one block");
+  pool.metadata_size = wanted.metadata_size != 0 ? round_up(wanted.metadata_size, metadata_block_size)
+                                                 : suitable_metadata_size(pool.data_size, pool.block_sectors);
+  if (!wanted.metadata.empty()) {
+    const Found found = TRY(look_at(wanted.metadata));
+    pool.metadata_size = found.size;
+    if (found.super && found.super->data_block_size != wanted.block_sectors)
+      return Error::make(err::invalid, "the metadata is of a pool with blocks of {} sectors",
+                         found.super->data_block_size.value());
+  }
+  return pool;
+}
+
+}  // namespace
+
+uint64_t suitable_metadata_size(uint64_t data_size, uint32_t block_sectors) {
+  const uint64_t blocks = data_size / (uint64_t{block_sectors} * sector_size);
+  const uint64_t most = metadata_blocks_max * metadata_block_size;
+  if (blocks > most / 128) return most;
+  return std::clamp(round_up(blocks * 128, metadata_block_size), sparse_metadata_min, most);
+}
+
+Home::Home(std::unique_ptr<PoolFile> file, HomeOptions options)
+    : options_(std::move(options)), file_(std::move(file)), cache_({.limit = options_.cache_size}) {}
+
+Home::~Home() = default;
+
+Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPool& wanted,
+                                           HomeOptions options) {
+  auto file = TRY(PoolFile::create(path, TRY(describe(wanted)), wanted.replace));
+  std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
+  TRY(home->start());
+  MutexLock lock(home->mutex_);
+  TRY(home->adopt_devices());
+  return home;
+}
+
+Result<std::unique_ptr<Home>> Home::open(const std::string& path, HomeOptions options) {
+  std::unique_ptr<Home> home(
+      new Home(TRY(PoolFile::open(path, block::OpenMode::read_write)), std::move(options)));
+  TRY(home->start());
+  MutexLock lock(home->mutex_);
+  TRY(home->end_unfinished());
+  return home;
+}
+
+Result<void> Home::start() {
+  const PoolDescription& described = file_->description();
+  PoolOptions options;
+  options.name = file_->path();
+  options.features = described.features;
+  options.low_water_blocks = described.low_water_blocks;
+  options.no_space_timeout = std::chrono::seconds(described.no_space_timeout_seconds);
+  options.timer = options_.timer;
+  options.log = options_.log;
+  pool_ = TRY(Pool::open(*TRY(file_->metadata()), *TRY(file_->data()), cache_, described.block_sectors,
+                         std::move(options)));
+  return {};
+}
+
+PoolDescription Home::description() const {
+  MutexLock lock(mutex_);
+  return file_->description();
+}
+
+// ---- what a crash left half done
+
+Result<void> Home::end_unfinished() {
+  const PoolDescription described = file_->description();
+  if (!can_change(pool_->mode())) return {};
+  for (const VolumeEntry& volume : described.volumes) {
+    if (volume.state == State::deleting) {
+      auto deleted = pool_->delete_device(volume.id);
+      if (!deleted && !deleted.error().is(err::no_device)) return deleted;
+      TRY(forget(volume.id));
+    } else if (volume.state == State::creating) {
+      const auto there = TRY(pool_->metadata().devices());
+      if (std::ranges::binary_search(there, volume.id))
+        TRY(set_state(volume.id, State::ready));
+      else
+        TRY(forget(volume.id));
+    }
+  }
+  return {};
+}
+
+Result<void> Home::adopt_devices() {
+  PoolDescription described = file_->description();
+  for (const DeviceId id : TRY(pool_->metadata().devices())) {
+    if (described.find(id) != nullptr) continue;
+    const auto device = TRY(pool_->metadata().open_device(id));
+    const auto highest = TRY(pool_->metadata().highest_mapped(*device));
+    const uint64_t blocks = highest ? raw(*highest) + 1 : 0;
+    described.volumes.push_back(
+        {.id = id, .name = fmt::format("thin-{}", id), .size = blocks * pool_->block_size()});
+  }
+  return file_->save(std::move(described));
+}
+
+// ---- volumes
+
+Result<VolumeEntry> Home::find(const std::string& name_or_id) const {
+  if (const VolumeEntry* found = file_->description().find(name_or_id)) return *found;
+  return Error::make(err::no_device, "the pool has no volume '{}'", name_or_id);
+}
+
+Result<VolumeEntry> Home::volume(const std::string& name_or_id) const {
+  MutexLock lock(mutex_);
+  return find(name_or_id);
+}
+
+Result<DeviceId> Home::choose_id(std::optional<DeviceId> wanted) const {
+  PoolDescription described = file_->description();
+  if (!wanted) {
+    wanted = described.free_id();
+    if (!wanted) return Error(err::limit, "the pool has as many devices as there are ids");
+  }
+  if (described.find(*wanted) != nullptr)
+    return Error::make(err::exists, "the pool has a volume with id {}", *wanted);
+  return *wanted;
+}
+
+Result<void> Home::set_state(DeviceId id, State state) {
+  PoolDescription described = file_->description();
+  if (VolumeEntry* volume = described.find(id)) volume->state = state;
+  return file_->save(std::move(described));
+}
+
+Result<void> Home::forget(DeviceId id) {
+  PoolDescription described = file_->description();
+  std::erase_if(described.volumes, [&](const VolumeEntry& volume) { return volume.id == id; });
+  return file_->save(std::move(described));
+}
+
+// Known before it is there, there before it is shown.
+Result<VolumeEntry> Home::add(VolumeEntry entry, FunctionRef<Result<void>()> make) {
+  TRY(check_volume_name(entry.name));
+  PoolDescription described = file_->description();
+  for (const VolumeEntry& other : described.volumes)
+    if (other.name == entry.name) return Error::make(err::exists, "the pool has a volume '{}'", entry.name);
+  entry.state = State::creating;
+  described.volumes.push_back(entry);
+  TRY(file_->save(std::move(described)));
+  if (auto made = make(); !made) {
+    TRY(forget(entry.id));
+    return std::move(made).error();
+  }
+  TRY(set_state(entry.id, State::ready));
+  entry.state = State::ready;
+  return entry;
+}
+
+Result<VolumeEntry> Home::add_volume(const std::string& name, uint64_t size, const std::string& origin,
+                                     std::optional<DeviceId> id) {
+  MutexLock lock(mutex_);
+  if (size == 0 || size % sector_size != 0)
+    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
+        .expected("such a size", size);
+  const DeviceId new_id = TRY(choose_id(id));
+  return add({.id = new_id, .name = name, .size = size, .origin = origin},
+             [&] { return pool_->create_thin(new_id); });
+}
+
+Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string& name, bool read_only,
+                                       std::optional<DeviceId> id) {
+  MutexLock lock(mutex_);
+  const VolumeEntry origin = TRY(find(of));
+  VolumeEntry entry = origin;
+  entry.id = TRY(choose_id(id));
+  entry.name = name;
+  entry.snapshot_of = origin.name;
+  entry.read_only = read_only;
+  const DeviceId new_id = entry.id;
+  return add(std::move(entry), [&] { return pool_->create_snap(new_id, origin.id); });
+}
+
+Result<void> Home::remove_volume(const std::string& name_or_id) {
+  MutexLock lock(mutex_);
+  const VolumeEntry entry = TRY(find(name_or_id));
+  TRY(set_state(entry.id, State::deleting));
+  if (auto deleted = pool_->delete_device(entry.id); !deleted) {
+    TRY(set_state(entry.id, State::ready));
+    return deleted;
+  }
+  return forget(entry.id);
+}
+
+Result<void> Home::rename_volume(const std::string& name_or_id, const std::string& name) {
+  MutexLock lock(mutex_);
+  const VolumeEntry entry = TRY(find(name_or_id));
+  TRY(check_volume_name(name));
+  PoolDescription described = file_->description();
+  if (described.find(name) != nullptr) return Error::make(err::exists, "the pool has a volume '{}'", name);
+  described.find(entry.id)->name = name;
+  return file_->save(std::move(described));
+}
+
+Result<void> Home::resize_volume(const std::string& name_or_id, uint64_t size) {
+  MutexLock lock(mutex_);
+  const VolumeEntry entry = TRY(find(name_or_id));
+  if (size < entry.size || size % sector_size != 0)
+    return Error(err::invalid, "a volume grows by multiples of 512 bytes")
+        .expected(fmt::format("at least {}", entry.size), size);
+  PoolDescription described = file_->description();
+  described.find(entry.id)->size = size;
+  return file_->save(std::move(described));
+}
+
+Result<std::shared_ptr<Volume>> Home::open_volume(const VolumeEntry& entry) {
+  std::shared_ptr<block::Device> origin;
+  if (!entry.origin.empty()) {
+    if (auto open = pool_->volume_in_use(entry.id)) return open;
+    origin = TRY(block::FileDevice::open(entry.origin, block::OpenMode::read_only));
+  }
+  return pool_->open_volume(pool_, entry.id, entry.size, std::move(origin));
+}
+
+// ---- the pool
+
+Result<std::optional<std::string>> Home::message(const std::string& text) {
+  MutexLock lock(mutex_);
+  auto answer = TRY(send_message(*pool_, text));
+  // What it made or deleted.
+  const auto there = TRY(pool_->metadata().devices());
+  PoolDescription described = file_->description();
+  std::erase_if(described.volumes,
+                [&](const VolumeEntry& volume) { return !std::ranges::binary_search(there, volume.id); });
+  TRY(file_->save(std::move(described)));
+  TRY(adopt_devices());
+  return answer;
+}
+
+Result<void> Home::grow(std::optional<uint64_t> data_size, std::optional<uint64_t> metadata_size) {
+  MutexLock lock(mutex_);
+  if (data_size) TRY(file_->grow_data(round_up(*data_size, pool_->block_size())));
+  if (metadata_size) TRY(file_->grow_metadata(round_up(*metadata_size, metadata_block_size)));
+  return pool_->resume();
+}
+
+}  // namespace karst::thin

@@ -1,0 +1,66 @@
+// The file of a pool: its description, twice, and unless they are devices of their own its metadata and its
+// data.
+//
+//   0 and 8 MiB   the description's two copies: magic, version, checksum, generation, length; from 4096 on
+//   the JSON 16 MiB        metadata, as on a device of its own, up to the most that Linux can use (15.9 GiB)
+//   16 GiB        data
+//
+// The file is sparse: what is not written takes no room, and each part can grow in place. A change of the
+// description goes to the older copy, so one of the two is always whole. Whoever has the file open for
+// writing holds its lock, which ends with the process (FileDevice, exclusive): one pool, one writer. Not
+// thread-safe.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "block/file_device.h"
+#include "block/slice_device.h"
+#include "thin/home/description.h"
+
+namespace karst::thin {
+
+class PoolFile {
+ public:
+  static constexpr uint64_t copy_size = 8 << 20;
+  static constexpr uint64_t metadata_at = 2 * copy_size;
+  static constexpr uint64_t data_at = uint64_t{16} << 30;
+
+  // Makes the file. err::exists if there is one and not `replace`.
+  static Result<std::unique_ptr<PoolFile>> create(const std::string& path, PoolDescription description,
+                                                  bool replace);
+  // err::busy if another process has it open for writing (or for anything, if this is to write).
+  static Result<std::unique_ptr<PoolFile>> open(const std::string& path, block::OpenMode mode);
+  // Whether a file begins like one.
+  static Result<bool> is_one(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const PoolDescription& description() const { return description_; }
+  // Durable on return. After an error the old one is kept.
+  Result<void> save(PoolDescription description);
+
+  // Where metadata and data are; live as long as this. Opened once, when first asked for.
+  Result<block::Device*> metadata();
+  Result<block::Device*> data();
+  // Makes a part in the file as large, or looks how large its device has become. Not smaller: err::invalid.
+  Result<void> grow_metadata(uint64_t size);
+  Result<void> grow_data(uint64_t size);
+
+ private:
+  PoolFile(std::string path, std::unique_ptr<block::Device> file, block::OpenMode mode)
+      : path_(std::move(path)), file_(std::move(file)), mode_(mode) {}
+  Result<void> load();
+  Result<void> write_copy(const PoolDescription& description, uint64_t generation);
+  Result<block::Device*> part(std::unique_ptr<block::Device>& part, const std::string& device, uint64_t at,
+                              uint64_t size, const char* name);
+  Result<void> grow(std::unique_ptr<block::Device>& part, const std::string& device, uint64_t at,
+                    uint64_t size);
+
+  const std::string path_;
+  const std::unique_ptr<block::Device> file_;
+  const block::OpenMode mode_;
+  PoolDescription description_;
+  uint64_t generation_ = 0;
+  std::unique_ptr<block::Device> metadata_, data_;
+};
+
+}  // namespace karst::thin
