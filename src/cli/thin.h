@@ -4,6 +4,10 @@
 
 namespace karst::cli {
 
+void add_thin_create(CLI::App& thin, Session& session);
+void add_thin_volume(CLI::App& thin, Session& session);
+void add_thin_status(CLI::App& thin, Session& session);  // and message, events, grow
+void add_thin_serve(CLI::App& thin, Session& session);
 void add_thin_dump(CLI::App& thin, Session& session);
 void add_thin_restore(CLI::App& thin, Session& session);
 void add_thin_check(CLI::App& thin, Session& session);

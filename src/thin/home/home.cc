@@ -83,6 +83,8 @@ uint64_t suitable_metadata_size(uint64_t data_size, uint32_t block_sectors) {
   return std::clamp(round_up(blocks * 128, metadata_block_size), sparse_metadata_min, most);
 }
 
+Result<bool> holds_pool(const std::string& device) { return TRY(look_at(device)).super.has_value(); }
+
 Home::Home(std::unique_ptr<PoolFile> file, HomeOptions options)
     : options_(std::move(options)), file_(std::move(file)), cache_({.limit = options_.cache_size}) {}
 

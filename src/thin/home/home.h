@@ -35,6 +35,9 @@ struct NewPool {
 // sparse file.
 uint64_t suitable_metadata_size(uint64_t data_size, uint32_t block_sectors);
 
+// Whether a device begins with the superblock of a pool's metadata.
+Result<bool> holds_pool(const std::string& device);
+
 class Home {
  public:
   // Makes a pool. Devices that hold one already are taken over with what they have, the volumes named by

@@ -409,6 +409,14 @@ Result<void> Volume::write_zero_bytes(uint64_t offset, uint64_t length) {
   return {};
 }
 
+Result<void> Volume::overwrite_with_zeroes(uint64_t offset, uint64_t length, IoFlags flags) {
+  if (auto refused =
+          block::check_request(*this, {.op = IoOp::write_zeroes, .offset = offset, .length = length}))
+    return *std::move(refused);
+  TRY(write_zero_bytes(offset, length));
+  return has(flags, IoFlags::fua) ? pool_->make_durable(*device_) : Result<void>();
+}
+
 // ---- what is mapped
 
 Result<void> Volume::extents(uint64_t offset, uint64_t length,

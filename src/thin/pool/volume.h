@@ -41,6 +41,9 @@ class Volume final : public block::Device {
   uint64_t discard_granularity() const;
   uint64_t discard_max() const;
 
+  // Like write_zeroes(), but leaves everything mapped.
+  Result<void> overwrite_with_zeroes(uint64_t offset, uint64_t length, block::IoFlags flags);
+
   // What is mapped, as extents: each(offset, length, mapped) covers [offset, offset + length) in order, until
   // it returns false. Unmapped ranges read as zeroes or from the origin.
   Result<void> extents(uint64_t offset, uint64_t length, FunctionRef<bool(uint64_t, uint64_t, bool)> each);
