@@ -76,6 +76,15 @@ Result<std::optional<Btree::Found>> Btree::last(MetadataBlock root) const {
   return too_deep(root);
 }
 
+// A child's keys lie between its own in the parent and the next: so no node of a damaged tree is walked
+// twice.
+Result<void> Btree::check_between(NodeView child, const NodeView& parent, uint32_t at) const {
+  const bool too_low = at > 0 && child.key(0) < parent.key(at);
+  const bool too_high = at + 1 < parent.size() && child.key(child.size() - 1) >= parent.key(at + 1);
+  if (!too_low && !too_high) return {};
+  return Error(err::node_order, "keys of a node are not where its parent says").at("block", parent.child(at));
+}
+
 Result<void> Btree::walk(MetadataBlock root, uint64_t from, uint64_t to, Visit each) const {
   struct Step {
     BlockRef block;
@@ -88,6 +97,8 @@ Result<void> Btree::walk(MetadataBlock root, uint64_t from, uint64_t to, Visit e
     if (path.size() == max_depth) return too_deep(root);
     BlockRef block = TRY(store_.read_node(number, value_size_));
     const NodeView node = block.node();
+    if (!path.empty() && node.size() > 0)
+      TRY(check_between(node, path.back().block.node(), path.back().next - 1));
     if (node.is_leaf()) {
       const uint32_t begin = node.lower_bound(from), end = node.lower_bound(to);
       if (begin < end && !TRY(each(node, begin, end))) return {};

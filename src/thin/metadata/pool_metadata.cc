@@ -160,12 +160,18 @@ Result<void> PoolMetadata::check_usable() const {
   return {};
 }
 
+Result<void> PoolMetadata::check_whole() const {
+  if (broken_)
+    return Error(err::failed, "an earlier commit has failed, and its transaction is not yet given up");
+  return {};
+}
+
 Result<void> PoolMetadata::begin_change() {
   TRY(check_usable());
+  TRY(check_whole());
   TRY(check_room());
-  TRY(state_->store.balance());
-  changed_ = true;
-  return {};
+  changed_ = broken_ = true;
+  return state_->store.balance();
 }
 
 // Whether one more change, and then a commit, can find the blocks they need.
@@ -267,7 +273,9 @@ Result<void> PoolMetadata::create_thin(DeviceId id) {
   TRY(check_usable());
   if (TRY(exists(id))) return Error::make(err::exists, "thin device {} exists already", id);
   TRY(begin_change());
-  return add_device(id, TRY(state_->mappings.create()), 0);
+  TRY(add_device(id, TRY(state_->mappings.create()), 0));
+  end_change();
+  return {};
 }
 
 Result<void> PoolMetadata::create_snap(DeviceId id, DeviceId origin_id) {
@@ -283,6 +291,7 @@ Result<void> PoolMetadata::create_snap(DeviceId id, DeviceId origin_id) {
   origin->snapshotted_time_.store(time_, std::memory_order_release);
   origin->details_changed_ = true;
   dirty_[origin_id] = origin;
+  end_change();
   return {};
 }
 
@@ -305,7 +314,9 @@ Result<void> PoolMetadata::delete_device(DeviceId id) {
   state.roots_at = TRY(state.roots.erase(state.roots_at, id, uint64_t{id} + 1, ignore));
   dirty_.erase(id);
   open_.erase(id);
-  return state.mappings.release(device->root_);
+  TRY(state.mappings.release(device->root_));
+  end_change();
+  return {};
 }
 
 // From here on the device's root may be replaced without telling the tree above.
@@ -407,6 +418,7 @@ Result<Mapping> PoolMetadata::insert(ThinDevice& device, VirtualBlock virtual_bl
     device.details_changed_ = true;
   }
   if (device.watcher_ != nullptr) device.watcher_->mapped(virtual_block, mapping);
+  end_change();
   return mapping;
 }
 
@@ -429,6 +441,7 @@ Result<void> PoolMetadata::erase(ThinDevice& device, VirtualBlock from, VirtualB
   };
   device.root_ = TRY(state.mappings.erase(device.root_, raw(from), raw(to), erased));
   if (device.watcher_ != nullptr) device.watcher_->unmapped(from, to);
+  end_change();
   return {};
 }
 
@@ -505,7 +518,9 @@ Result<void> PoolMetadata::grow_data(uint64_t blocks) {
                        state_->data.blocks());
   if (blocks == state_->data.blocks()) return {};
   TRY(begin_change());
-  return state_->data.grow(blocks);
+  TRY(state_->data.grow(blocks));
+  end_change();
+  return {};
 }
 
 Result<void> PoolMetadata::grow_metadata(uint64_t blocks) {
@@ -536,6 +551,7 @@ Result<void> PoolMetadata::set_transaction_id(uint64_t current, uint64_t next) {
     return Error(err::invalid, "mismatched transaction id").expected(current, transaction_id_);
   TRY(begin_change());
   transaction_id_ = next;
+  end_change();
   return {};
 }
 
@@ -560,6 +576,7 @@ Result<void> PoolMetadata::set_needs_check() {
 
 Result<std::optional<PoolMetadata::Commit>> PoolMetadata::prepare_commit() {
   TRY(check_usable());
+  TRY(check_whole());
   if (!changed_) return std::optional<Commit>();
   State& state = *state_;
   TRY(put_devices());
@@ -599,20 +616,27 @@ void PoolMetadata::finish_commit(Commit commit, Settled settled) {
   durable_.store(commit.transaction, std::memory_order_release);
 }
 
-Result<void> PoolMetadata::commit(CommitSteps& steps) {
-  const auto where = [&] { return fmt::format("committing to {}", device_.name()); };
-  MutexLock one(commit_mutex_);
+Result<void> PoolMetadata::commit_now(CommitSteps& steps) {
   std::optional<Commit> commit;
   {
     ExclusiveLock lock(lock_);
-    commit = TRY(prepare_commit().context(where));
+    commit = TRY(prepare_commit());
   }
   if (!commit) return {};
-  TRY(write_commit(*commit, steps).context(where));
+  TRY(write_commit(*commit, steps));
   steps.settle();
   ExclusiveLock lock(lock_);
   finish_commit(std::move(*commit), Settled::yes);
   return {};
+}
+
+Result<void> PoolMetadata::commit(CommitSteps& steps) {
+  MutexLock one(commit_mutex_);
+  auto committed = commit_now(steps);
+  if (committed) return {};
+  ExclusiveLock lock(lock_);
+  broken_ = true;
+  return std::move(committed).error().while_doing(fmt::format("committing to {}", device_.name()));
 }
 
 Result<void> PoolMetadata::abort() {
@@ -630,6 +654,7 @@ Result<void> PoolMetadata::abort() {
     if (loaded && !reload_device(*device)) device->exists_ = false;
     if (device->watcher_ != nullptr) device->watcher_->forget_all();
   }
+  broken_ = false;
   if (loaded) return {};
   failed_ = true;
   return std::move(loaded).error().while_doing("going back to the last durable state");
@@ -644,11 +669,16 @@ Result<void> PoolMetadata::reserve_metadata_snap(CommitSteps& steps) {
   if (held_root_ != MetadataBlock{0})
     return Error(err::busy, "Pool metadata snapshot already exists: release this before taking another.");
   // What is held has to be durable, and nothing may change before it is.
-  if (auto commit = TRY(prepare_commit())) {
-    TRY(write_commit(*commit, steps));
+  TRY(check_whole());
+  auto commit = prepare_commit();
+  broken_ = true;
+  if (!commit) return std::move(commit).error();
+  if (*commit) {
+    TRY(write_commit(**commit, steps));
     // Who is settled with takes this lock: data blocks that were freed wait for the next commit.
-    finish_commit(std::move(*commit), Settled::not_yet);
+    finish_commit(**std::move(commit), Settled::not_yet);
   }
+  end_change();
   TRY(begin_change());
   State& state = *state_;
   const auto copy = TRY(state.store.create(BlockKind::superblock));
@@ -660,6 +690,7 @@ Result<void> PoolMetadata::reserve_metadata_snap(CommitSteps& steps) {
   TRY(state.store.counts().retain(MetadataBlock{super.data_mapping_root.value()}));
   TRY(state.store.counts().retain(MetadataBlock{super.device_details_root.value()}));
   held_root_ = copy.number;
+  end_change();
   return {};
 }
 
@@ -681,6 +712,7 @@ Result<void> PoolMetadata::release_metadata_snap() {
   TRY(state.details.release(details));
   TRY(state.store.release(held_root_));
   held_root_ = MetadataBlock{0};
+  end_change();
   return {};
 }
 

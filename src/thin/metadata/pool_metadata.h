@@ -183,7 +183,10 @@ class PoolMetadata {
   Result<void> load(Opening opening) REQUIRES(lock_);
   Result<void> start_empty(uint32_t data_block_sectors) REQUIRES(lock_);
   Result<void> check_usable() const REQUIRES_SHARED(lock_);
+  Result<void> check_whole() const REQUIRES_SHARED(lock_);
+  // A change that begins and does not come to its end has failed.
   Result<void> begin_change() REQUIRES(lock_);
+  void end_change() REQUIRES(lock_) { broken_ = false; }
   Result<void> check_room() const REQUIRES_SHARED(lock_);
   void note_change(ThinDevice& device) REQUIRES(lock_);
   Result<void> reload_device(ThinDevice& device) REQUIRES(lock_);
@@ -206,6 +209,7 @@ class PoolMetadata {
   Result<std::optional<Commit>> prepare_commit() REQUIRES(commit_mutex_, lock_);
   Result<void> write_commit(Commit& commit, CommitSteps& steps) REQUIRES(commit_mutex_);
   enum class Settled : bool { not_yet, yes };
+  Result<void> commit_now(CommitSteps& steps) REQUIRES(commit_mutex_);
   void finish_commit(Commit commit, Settled settled) REQUIRES(commit_mutex_, lock_);
 
   block::Device& device_;
@@ -223,6 +227,9 @@ class PoolMetadata {
   uint64_t transaction_ GUARDED_BY(lock_) = 1;  // the running one, counted from opening
   std::atomic<uint64_t> durable_{0};
   bool failed_ GUARDED_BY(lock_) = false;
+  // A change or a commit has failed half-way, and the transaction is not yet given up: nothing of it must
+  // become part of another.
+  bool broken_ GUARDED_BY(lock_) = false;
   std::map<DeviceId, std::weak_ptr<ThinDevice>> open_ GUARDED_BY(lock_);
   std::map<DeviceId, ThinDeviceRef> dirty_ GUARDED_BY(lock_);  // with details or roots to be put
   std::vector<ThinDeviceRef> in_commit_ GUARDED_BY(lock_);     // whose changes are being committed

@@ -154,5 +154,88 @@ TEST_F(PoolMetadataTest, KeepsWhatAModelKeeps) {
   }
 }
 
+// TH-012, TH-042: a request may have looked the block up before it was freed, even in the transaction that
+// mapped it.
+TEST_F(PoolMetadataTest, WhatATransactionFreedIsNotGivenOutBeforeItsCommit) {
+  format(2);
+  ASSERT_TRUE(pool->create_thin(0));
+  const ThinDeviceRef device = pool->open_device(0).value();
+  const auto map = [&]() -> std::optional<DataBlock> {
+    const auto block = pool->reserve_block().value();
+    if (block) {
+      EXPECT_TRUE(pool->insert(*device, VirtualBlock{7}, *block));
+    }
+    return block;
+  };
+  const auto unmap = [&] {
+    ASSERT_TRUE(pool->erase(*device, VirtualBlock{0}, VirtualBlock{100}, PoolMetadata::Freed::given_back,
+                            [](VirtualBlock, Mapping, bool last) { EXPECT_TRUE(last); }));
+  };
+  const auto first = map();
+  unmap();
+  const auto second = map();
+  unmap();
+  EXPECT_TRUE(first && second && first != second);
+  EXPECT_FALSE(map());
+  EXPECT_EQ(pool->space().data_available, 0);
+  ASSERT_TRUE(pool->commit(no_data));
+  EXPECT_EQ(pool->space().data_available, 2);
+  ASSERT_TRUE(map());
+  ASSERT_TRUE(pool->commit(no_data));
+  unmap();
+  EXPECT_TRUE(map());
+  EXPECT_FALSE(map());
+}
+
+// TH-040: a block that is kept counts as not available until it is given back, and then until the next
+// commit.
+TEST_F(PoolMetadataTest, WhatIsKeptIsCountedOnce) {
+  format(4);
+  ASSERT_TRUE(pool->create_thin(0));
+  const ThinDeviceRef device = pool->open_device(0).value();
+  const DataBlock block = *pool->reserve_block().value();
+  EXPECT_EQ(pool->space().data_available, 3);
+  ASSERT_TRUE(pool->insert(*device, VirtualBlock{7}, block));
+  ASSERT_TRUE(pool->erase(*device, VirtualBlock{7}, VirtualBlock{8}, PoolMetadata::Freed::kept,
+                          [](VirtualBlock, Mapping, bool) {}));
+  ASSERT_TRUE(pool->commit(no_data));
+  EXPECT_EQ(pool->space().data_available, 3);
+  pool->give_back(block, 1);
+  pool->give_back(block, 1);
+  EXPECT_EQ(pool->space().data_available, 3);
+  ASSERT_TRUE(pool->commit(no_data));
+  EXPECT_EQ(pool->space().data_available, 4);
+}
+
+// TH-001: a metadata snapshot stays as it was, and goes without leaving anything.
+TEST_F(PoolMetadataTest, AMetadataSnapshotHoldsADurableState) {
+  format(100);
+  ASSERT_TRUE(pool->create_thin(0));
+  ThinDeviceRef device = pool->open_device(0).value();
+  for (uint64_t i = 0; i < 20; ++i)
+    ASSERT_TRUE(pool->insert(*device, VirtualBlock{i}, *pool->reserve_block().value()));
+  ASSERT_TRUE(pool->commit(no_data));
+  const uint64_t before = pool->space().metadata_available;
+  ASSERT_TRUE(pool->reserve_metadata_snap(no_data));
+  ASSERT_TRUE(pool->commit(no_data));
+  const MetadataBlock held = pool->held_root();
+  std::vector<std::byte> block(metadata_block_size);
+  ASSERT_TRUE(disk->read(raw(held) * metadata_block_size, block));
+  ASSERT_TRUE(check_seal(BlockKind::superblock, held, block));
+  const MetadataBlock root{overlay<Superblock>(block)->data_mapping_root.value()};
+  std::vector<std::byte> root_before(metadata_block_size), root_after(metadata_block_size);
+  ASSERT_TRUE(disk->read(raw(root) * metadata_block_size, root_before));
+  for (uint64_t i = 20; i < 60; ++i)
+    ASSERT_TRUE(pool->insert(*device, VirtualBlock{i}, *pool->reserve_block().value()));
+  ASSERT_TRUE(pool->commit(no_data));
+  ASSERT_TRUE(disk->read(raw(root) * metadata_block_size, root_after));
+  EXPECT_EQ(root_before, root_after);
+  EXPECT_FALSE(pool->reserve_metadata_snap(no_data));
+  ASSERT_TRUE(pool->release_metadata_snap());
+  ASSERT_TRUE(pool->commit(no_data));
+  ASSERT_TRUE(pool->commit(no_data));
+  EXPECT_EQ(pool->space().metadata_available, before);
+}
+
 }  // namespace
 }  // namespace karst::thin

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <vector>
 
@@ -19,8 +20,12 @@ constexpr uint32_t block_sectors = block_bytes / sector_size;
 // Time that passes when the test says so.
 struct FakeClock {
   std::chrono::steady_clock::time_point now{};
+  std::mutex* mutex = nullptr;  // where several threads look
   PoolOptions::Clock function() {
-    return [this] { return now; };
+    return [this] {
+      const auto lock = mutex != nullptr ? std::unique_lock(*mutex) : std::unique_lock<std::mutex>();
+      return now;
+    };
   }
 };
 
