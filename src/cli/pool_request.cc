@@ -6,7 +6,7 @@
 namespace karst::cli {
 
 Result<std::unique_ptr<thin::Home>> open_home(const Session& session, const std::string& pool) {
-  return thin::Home::open(pool, {.timer = false, .log = session.log()});
+  return thin::Home::open(pool, {.timer = false, .log = session.warnings()});
 }
 
 Result<Json> ask_pool(const Session& session, const std::string& pool, const Json& request) {

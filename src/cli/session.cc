@@ -11,7 +11,7 @@
 
 namespace karst::cli {
 
-Session::Session() : text_(stderr), limited_(text_), log_(limited_) {}
+Session::Session() : text_(stderr), limited_(text_), log_(limited_), warnings_(limited_, LogLevel::warning) {}
 
 void Session::verb(CLI::App& verb, std::function<Result<int>()> run) {
   verb.callback([this, run = std::move(run)] { chosen_ = run; });

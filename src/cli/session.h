@@ -16,6 +16,8 @@ class Session {
  public:
   Session();
   const Logger& log() const { return log_; }
+  // For what is worth a line in a server's log, but not on a terminal unless something is wrong.
+  const Logger& warnings() const { return warnings_; }
   bool json() const { return json_; }
 
   // Declares a verb below `system`. `run` is called after parsing; an error it returns is printed and makes
@@ -30,7 +32,7 @@ class Session {
   Result<int> run_chosen() const;
   TextSink text_;
   RateLimitSink limited_;
-  Logger log_;
+  Logger log_, warnings_;
   bool json_ = false;
   std::function<Result<int>()> chosen_;
 };

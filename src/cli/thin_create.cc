@@ -57,7 +57,7 @@ Result<int> run_create(const Session& session, const CreateArguments& arguments)
     TRY(check_free(arguments.metadata));
     TRY(check_free(arguments.data));
   }
-  auto home = TRY(thin::Home::create(arguments.pool, wanted, {.timer = false, .log = session.log()}));
+  auto home = TRY(thin::Home::create(arguments.pool, wanted, {.timer = false, .log = session.warnings()}));
   const Json status = TRY(thin::execute(*home, {{"command", "status"}}));
   if (session.json()) {
     fmt::print("{}\n", status.dump(2));

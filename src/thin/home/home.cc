@@ -1,5 +1,7 @@
 #include "thin/home/home.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <random>
 
@@ -28,11 +30,12 @@ uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / u
 // The size of a device that is there; and what its superblock says, if it holds a pool.
 struct Found {
   uint64_t size = 0;
+  std::string identity;
   std::optional<Superblock> super;
 };
 Result<Found> look_at(const std::string& path) {
   auto device = TRY(block::FileDevice::open(path, block::OpenMode::read_only));
-  Found found{device->size(), {}};
+  Found found{device->size(), device->identity(), {}};
   std::vector<std::byte> block(metadata_block_size);
   if (device->size() < metadata_block_size) return found;
   TRY(device->read(0, block));
@@ -50,6 +53,9 @@ Result<PoolDescription> describe(const NewPool& wanted) {
   pool.no_space_timeout_seconds = wanted.no_space_timeout_seconds;
   pool.features = wanted.features;
   pool.data_size = wanted.data_size;
+  if (!wanted.data.empty() && !wanted.metadata.empty() &&
+      TRY(look_at(wanted.data)).identity == TRY(look_at(wanted.metadata)).identity)
+    return Error(err::invalid, "Error setting metadata or data device").at("device", wanted.data);
   if (!wanted.data.empty()) {
     const uint64_t size = TRY(look_at(wanted.data)).size;
     if (pool.data_size == 0) pool.data_size = size;
@@ -94,10 +100,13 @@ Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPoo
                                            HomeOptions options) {
   auto file = TRY(PoolFile::create(path, TRY(describe(wanted)), wanted.replace));
   std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
-  TRY(home->start());
+  auto started = home->start();
   MutexLock lock(home->mutex_);
-  TRY(home->adopt_devices());
-  return home;
+  if (started) started = home->adopt_devices();
+  if (started) return home;
+  // What is no pool is not left looking like one.
+  ::unlink(path.c_str());
+  return std::move(started).error();
 }
 
 Result<std::unique_ptr<Home>> Home::open(const std::string& path, HomeOptions options) {

@@ -153,6 +153,23 @@ TEST_F(HomeTest, GrowsInPlace_TH036) {
   EXPECT_FALSE(home->grow(mib, {}));
 }
 
+// TH-034, TH-035, TH-036: a pool whose metadata is full reads on, and grows back to writing.
+TEST_F(HomeTest, GrowingMetadataBringsAFullPoolBack) {
+  create({.data_size = 2048 * mib, .metadata_size = 512 << 10, .features = {.zero_new_blocks = false}});
+  ASSERT_TRUE(home->add_volume("root", uint64_t{4096} * 1024 * mib, "", {}));
+  auto volume = home->open_volume(*home->volume("root")).value();
+  const auto place = [](uint64_t i) { return i * 37 % 29989 * 33 * 65536; };
+  uint64_t written = 0;
+  while (written < 29989 && volume->write(place(written), bytes)) ++written;
+  ASSERT_LT(written, 29989);
+  EXPECT_EQ(ask(R"({"command": "status"})")["mode"], "out_of_metadata_space");
+  EXPECT_EQ(ask(R"({"command": "grow", "metadata_size": 4194304})")["mode"], "write");
+  EXPECT_TRUE(volume->write(place(written), bytes));
+  std::vector<std::byte> found(4096);
+  ASSERT_TRUE(volume->read(place(written - 1), found));
+  EXPECT_EQ(found, bytes);
+}
+
 // TH-001: devices of their own are as dm-thin has them, and are taken over with what they have.
 TEST_F(HomeTest, DevicesThatHoldAPoolAreTakenOver) {
   const std::string metadata = directory_ + "/m", data = directory_ + "/d";

@@ -39,7 +39,7 @@ struct Copy {
 };
 
 Result<Copy> read_copy(block::Device& file, uint64_t at) {
-  if (file.size() < at + json_at) return Error(err::corrupt, "the pool's file is too short");
+  if (file.size() < at + json_at) return Error(err::corrupt, "not a pool's file: it is too short");
   std::vector<std::byte> head(json_at);
   TRY(file.read(at, head));
   const CopyHeader header = *overlay<CopyHeader>(head);

@@ -231,7 +231,7 @@ TEST_F(RaceTest, TheLastHandleClosesThePool) {
   for (DeviceId id = 0; id < 4; ++id) ASSERT_TRUE(pool->create_thin(id));
   std::vector<std::function<void()>> work;
   for (DeviceId id = 0; id < 4; ++id)
-    work.push_back([this, id, mine = pool] {
+    work.push_back([id, mine = pool] {
       for (unsigned i = 0; i < 50; ++i) {
         auto first = mine->open_volume(mine, id, blocks * block_bytes).value();
         auto second = mine->open_volume(mine, id, blocks * block_bytes).value();

@@ -32,7 +32,7 @@ class Client:
         self.socket.sendall(struct.pack(">I", 3))  # fixed newstyle, no zeroes
         self.handle = 0
         if export is not None:
-            self._go(export.encode())
+            self.go(export)
 
     def _receive(self, count):
         data = bytearray()
@@ -63,7 +63,9 @@ class Client:
                 names.append(data[4:4 + length].decode())
         return names
 
-    def _go(self, name):
+    def go(self, export):
+        """Chooses the export."""
+        name = export.encode()
         self.size = self.flags = None
         self.minimum, self.preferred = 1, 4096
         wanted = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, INFO_BLOCK_SIZE)
