@@ -121,6 +121,7 @@ Result<void> BlockStore::balance() {
   std::vector<Dirty> blocks;
   blocks.reserve(dirty_.size());
   for (auto& [number, dirty] : dirty_) blocks.push_back(dirty);
+  seal(blocks);
   TRY(write(blocks));
   dirty_.clear();
   return {};
@@ -131,20 +132,24 @@ BlockStore::Frozen BlockStore::freeze() {
   frozen.blocks.reserve(dirty_.size());
   for (auto& [number, dirty] : dirty_) frozen.blocks.push_back(std::move(dirty));
   dirty_.clear();
+  seal(frozen.blocks);
   frozen.leaving = counts_.freeze();
   return frozen;
 }
 
-Result<void> BlockStore::write(std::vector<Dirty>& blocks) const {
+void BlockStore::seal(std::vector<Dirty>& blocks) {
   std::ranges::sort(blocks, {}, &Dirty::number);
+  for (Dirty& dirty : blocks) seal_block(dirty.kind, dirty.number, dirty.folio.mutable_bytes());
+}
+
+Result<void> BlockStore::write(const std::vector<Dirty>& blocks) const {
   struct Piece {
     std::vector<iovec> buffers;
     block::IoRequest request;
   };
   std::vector<Piece> pieces;
   uint64_t next = 0;
-  for (Dirty& dirty : blocks) {
-    seal_block(dirty.kind, dirty.number, dirty.folio.mutable_bytes());
+  for (const Dirty& dirty : blocks) {
     if (pieces.empty() || raw(dirty.number) != next || pieces.back().buffers.size() == blocks_per_write)
       pieces.push_back({{}, {.op = block::IoOp::write, .offset = raw(dirty.number) * metadata_block_size}});
     pieces.back().buffers.push_back({dirty.folio.mutable_bytes().data(), metadata_block_size});

@@ -78,9 +78,11 @@ class BlockStore {
     std::vector<Dirty> blocks;
     std::vector<MetadataBlock> leaving;
   };
+  // Sorted and sealed: from here on they do not change, and are read by whoever copies them for the next
+  // transaction.
   Frozen freeze();
-  // Seals and writes them, in large pieces; plain writes.
-  Result<void> write(std::vector<Dirty>& blocks) const;
+  // Writes them in large pieces; plain writes.
+  Result<void> write(const std::vector<Dirty>& blocks) const;
   // Forgets all that is not written and all that is cached.
   void forget();
 
@@ -94,6 +96,7 @@ class BlockStore {
   Result<cache::FolioRef> get(BlockKind kind, MetadataBlock number, uint32_t value_size);
   Result<cache::FolioRef> publish(BlockKind kind, cache::NewFolio folio);
   Result<Writable> shadow(BlockKind kind, MetadataBlock number, uint32_t value_size);
+  static void seal(std::vector<Dirty>& blocks);
   void add_objects();
   void remove_objects();
 

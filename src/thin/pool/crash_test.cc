@@ -68,7 +68,7 @@ class Workload {
     pool = Pool::open(metadata, data, cache, block_sectors, options).value();
     for (unsigned step = 0; step < steps; ++step) {
       one_step();
-      clock.now += std::chrono::milliseconds(random_() % 400);
+      clock.pass(std::chrono::milliseconds(random_() % 400));
       if (random_() % 4 == 0) pool->tick();
     }
     volumes.clear();

@@ -2,9 +2,9 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <vector>
 
@@ -18,15 +18,15 @@ constexpr uint64_t block_bytes = 64 << 10;
 constexpr uint32_t block_sectors = block_bytes / sector_size;
 
 // Time that passes when the test says so.
-struct FakeClock {
-  std::chrono::steady_clock::time_point now{};
-  std::mutex* mutex = nullptr;  // where several threads look
+class FakeClock {
+ public:
+  void pass(std::chrono::nanoseconds time) { now_ += time.count(); }
   PoolOptions::Clock function() {
-    return [this] {
-      const auto lock = mutex != nullptr ? std::unique_lock(*mutex) : std::unique_lock<std::mutex>();
-      return now;
-    };
+    return [this] { return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(now_.load())); };
   }
+
+ private:
+  std::atomic<int64_t> now_{0};
 };
 
 struct Devices {

@@ -266,7 +266,7 @@ TEST_F(VolumeTest, FamiliesOfVolumesKeepWhatPlainBytesKeep) {
         std::ranges::copy(written, begin);
       }
     }
-    clock.now += std::chrono::milliseconds(random() % 300);
+    clock.pass(std::chrono::milliseconds(random() % 300));
   }
   pool.reset();
   open();
