@@ -61,6 +61,11 @@ class ThreadedServer final : public Server {
   }
 
   ~ThreadedServer() override {
+    {
+      MutexLock lock(mutex_);
+      stopping_ = true;
+      ended_.notify_all();
+    }
     const uint64_t one = 1;
     static_cast<void>(::write(stop_.get(), &one, sizeof one));
     home_.pool().stop_waiting();
@@ -85,7 +90,8 @@ class ThreadedServer final : public Server {
       const int fd = connection.get();
       {
         MutexLock lock(mutex_);
-        while (open_.size() >= connections_max) ended_.wait(mutex_);
+        while (open_.size() >= connections_max && !stopping_) ended_.wait(mutex_);
+        if (stopping_) return;
         open_.push_back(fd);
       }
       std::thread([this, stream = LineStream(std::move(connection))]() mutable {
@@ -112,6 +118,7 @@ class ThreadedServer final : public Server {
   Mutex mutex_{server_lock};
   CondVar ended_;
   std::list<int> open_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread accepting_;
 };
 

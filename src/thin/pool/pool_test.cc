@@ -220,6 +220,23 @@ TEST_F(PoolStateTest, MetadataThatCannotBeReadBackFailsThePool) {
   pool.reset();  // with the volume, before its devices
 }
 
+// TH-003, TH-007: as many snapshots as one likes, each of the one before; a lookup goes through one tree all
+// the same.
+TEST_F(PoolStateTest, TenThousandSnapshotsOfSnapshots) {
+  make(64, 64 << 20);
+  auto first = create(0, 16);
+  ASSERT_TRUE(first->write(0, block));
+  for (DeviceId id = 1; id <= 10000; ++id) ASSERT_TRUE(pool->create_snap(id, id - 1));
+  EXPECT_EQ(pool->metadata().devices()->size(), 10001);
+  const auto last = volume(10000, 16);
+  EXPECT_EQ(read_all(*last, 0, block_bytes), block);
+  ASSERT_TRUE(last->write(0, pattern(9, 512)));
+  EXPECT_EQ(read_all(*volume(5000, 16), 0, block_bytes), block);
+  EXPECT_EQ(used(), 2);
+  for (DeviceId id = 1; id < 9000; ++id) ASSERT_TRUE(pool->delete_device(id));
+  EXPECT_EQ(read_all(*first, 0, block_bytes), block);
+}
+
 // TH-022: a pool keeps its block size, and devices that hold what it has.
 TEST_F(PoolStateTest, AnotherBlockSizeAndSmallerDevicesAreRefused) {
   make(1024, 2 << 20);
