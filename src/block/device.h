@@ -109,6 +109,9 @@ class Device {
   Device() = default;
   // The heart of every device kind: does a request that check_request() has passed and that is not empty.
   virtual Result<void> perform(const IoRequest& request) = 0;
+  // Whether a flush or FUA write that failed may mean that earlier writes are lost. False for a device that
+  // knows.
+  virtual bool failure_loses_writes() const { return true; }
 
  private:
   std::atomic<bool> writes_lost_{false};  // for good

@@ -100,6 +100,9 @@ TEST_F(PoolStateTest, WritesWithoutSpaceFailIfSoConfigured) {
   for (uint64_t i = 0; i < 16; ++i) ASSERT_TRUE(full->write(i * block_bytes, block));
   EXPECT_TRUE(full->write(16 * block_bytes, block).error().is(err::no_space));
   EXPECT_EQ(pool->mode(), PoolMode::out_of_data_space);
+  // Nothing is lost by that, FUA or not.
+  EXPECT_TRUE(full->write(16 * block_bytes, block, block::IoFlags::fua).error().is(err::no_space));
+  EXPECT_TRUE(full->flush());
 }
 
 // TH-032, TH-033: the time-out makes errors of the waiting, and ends with the lack of space.

@@ -63,6 +63,9 @@ class Volume final : public block::Device {
 
  protected:
   Result<void> perform(const block::IoRequest& request) override;
+  // A FUA write that found no space has lost nothing. What was lost below, the data device and the pool
+  // remember.
+  bool failure_loses_writes() const override { return false; }
 
  private:
   // A part of a request: bytes [offset, offset + length) of the volume, from `skip` on in the request's
