@@ -110,8 +110,8 @@ Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPoo
 }
 
 Result<std::unique_ptr<Home>> Home::open(const std::string& path, HomeOptions options) {
-  std::unique_ptr<Home> home(
-      new Home(TRY(PoolFile::open(path, block::OpenMode::read_write)), std::move(options)));
+  auto file = TRY(PoolFile::open(path, block::OpenMode::read_write));
+  std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
   TRY(home->start());
   MutexLock lock(home->mutex_);
   TRY(home->end_unfinished());
