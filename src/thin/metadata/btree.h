@@ -64,6 +64,11 @@ class Btree {
   using Erased = FunctionRef<Result<void>(NodeView leaf, uint32_t begin, uint32_t end)>;
   Result<MetadataBlock> erase(MetadataBlock root, uint64_t from, uint64_t to, Erased each);
 
+  // Takes one key out, if it is there.
+  Result<MetadataBlock> erase(MetadataBlock root, uint64_t key) {
+    return erase(root, key, key + 1, [](NodeView, uint32_t, uint32_t) -> Result<void> { return {}; });
+  }
+
   // One referrer less for the tree; what has none left is freed, and Leaves told.
   Result<void> release(MetadataBlock root);
 

@@ -89,8 +89,7 @@ Result<void> DataSpace::set_count(MutableBitmapView bitmap, DataBlock block, uin
   if (after >= count_in_tree)
     count_root_ = TRY(count_tree_.insert(count_root_, raw(block), le32(after)));
   else if (before >= count_in_tree)
-    count_root_ = TRY(count_tree_.erase(count_root_, raw(block), raw(block) + 1,
-                                        [](NodeView, uint32_t, uint32_t) -> Result<void> { return {}; }));
+    count_root_ = TRY(count_tree_.erase(count_root_, raw(block)));
   return {};
 }
 

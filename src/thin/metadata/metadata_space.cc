@@ -68,8 +68,7 @@ Result<void> MetadataSpace::flush_large_counts() {
       if (const uint32_t count = counts.count(block); count >= count_in_tree)
         count_root_ = TRY(count_tree_.insert(count_root_, raw(block), le32(count)));
       else
-        count_root_ = TRY(count_tree_.erase(count_root_, raw(block), raw(block) + 1,
-                                            [](NodeView, uint32_t, uint32_t) -> Result<void> { return {}; }));
+        count_root_ = TRY(count_tree_.erase(count_root_, raw(block)));
     }
   }
   return {};

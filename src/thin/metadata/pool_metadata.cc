@@ -309,9 +309,8 @@ Result<void> PoolMetadata::delete_device(DeviceId id) {
   TRY(begin_change());
   TRY(put_root(*device));
   State& state = *state_;
-  const auto ignore = [](NodeView, uint32_t, uint32_t) -> Result<void> { return {}; };
-  state.details_at = TRY(state.details.erase(state.details_at, id, uint64_t{id} + 1, ignore));
-  state.roots_at = TRY(state.roots.erase(state.roots_at, id, uint64_t{id} + 1, ignore));
+  state.details_at = TRY(state.details.erase(state.details_at, id));
+  state.roots_at = TRY(state.roots.erase(state.roots_at, id));
   dirty_.erase(id);
   open_.erase(id);
   TRY(state.mappings.release(device->root_));

@@ -95,8 +95,7 @@ constexpr Message messages[] = {
 Result<MessageAnswer> send_message(Pool& pool, std::string_view text) {
   const Words words = split_words(text);
   if (words.empty()) return Error(err::invalid, "Empty message received.");
-  if (!can_change(pool.mode()))
-    return Error(err::unsupported, "unable to service pool target messages in READ_ONLY or FAIL mode");
+  TRY(pool.check_commands());
   for (const Message& message : messages) {
     if (!same_word(message.word, words[0])) continue;
     TRY(message.handle(pool, words));

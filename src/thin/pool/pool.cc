@@ -137,11 +137,15 @@ bool Pool::set_mode_locked(PoolMode wish) {
   error_if_no_space_ = options_.features.error_if_no_space;
   no_space_since_.reset();
   if (to == PoolMode::out_of_data_space) no_space_since_ = options_.clock();
-  ++events_;
-  state_changed_.notify_all();
+  count_event_locked();
   options_.log.info(fmt::format("switching pool to {} mode", describe(to, error_if_no_space_)),
                     {{"pool", options_.name}});
   return true;
+}
+
+void Pool::count_event_locked() {
+  ++events_;
+  state_changed_.notify_all();
 }
 
 void Pool::set_mode(PoolMode wish) {
@@ -192,8 +196,7 @@ void Pool::check_low_water() {
     MutexLock lock(state_mutex_);
     if (space.data_available <= options_.low_water_blocks && !low_water_told_) {
       low_water_told_ = event = true;
-      ++events_;
-      state_changed_.notify_all();
+      count_event_locked();
       options_.log.warning("reached low water mark for data device: sending event.",
                            {{"pool", options_.name}});
     }
@@ -211,8 +214,7 @@ void Pool::check_space() {
     if (space.metadata_available >= mark) metadata_low_water_told_ = false;
     if (space.metadata_available < mark && !metadata_low_water_told_) {
       metadata_low_water_told_ = event = true;
-      ++events_;
-      state_changed_.notify_all();
+      count_event_locked();
       options_.log.warning("reached low water mark for metadata device: sending event.",
                            {{"pool", options_.name}});
     }
@@ -330,8 +332,7 @@ void Pool::tick() {
     if (waits && options_.no_space_timeout.count() != 0 &&
         now - *no_space_since_ >= options_.no_space_timeout) {
       error_if_no_space_ = event = true;
-      ++events_;
-      state_changed_.notify_all();
+      count_event_locked();
       options_.log.info(fmt::format("switching pool to {} mode", describe(mode_, true)),
                         {{"pool", options_.name}});
     }

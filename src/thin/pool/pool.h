@@ -79,7 +79,9 @@ class Pool final : private CommitSteps {
   // The one that is open, if any.
   std::shared_ptr<Volume> volume_in_use(DeviceId id);
 
-  // Pool commands. Each is durable on return.
+  // Pool commands. Each is durable on return. err::unsupported, in the kernel's words, where there can be
+  // none.
+  Result<void> check_commands() const;
   Result<void> create_thin(DeviceId id);
   // Of a volume in use too: its requests wait meanwhile.
   Result<void> create_snap(DeviceId id, DeviceId origin);
@@ -150,7 +152,6 @@ class Pool final : private CommitSteps {
   Pool(block::Device& metadata_device, block::Device& data, std::unique_ptr<PoolMetadata> metadata,
        PoolOptions options);
   Result<void> start();
-  Result<void> check_commands() const;
   Result<void> command(const char* operation, FunctionRef<Result<void>()> make);
   Error failed(const char* operation, Error error);
   void give_up_transaction();
@@ -161,6 +162,7 @@ class Pool final : private CommitSteps {
   // Mode and events. Each returns whether there is an event, which is told without the lock.
   void set_mode(PoolMode wish);
   bool set_mode_locked(PoolMode wish) REQUIRES(state_mutex_);
+  void count_event_locked() REQUIRES(state_mutex_);
   void tell_event();
   void check_space();
   void check_low_water();

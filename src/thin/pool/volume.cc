@@ -17,8 +17,6 @@ using block::IoFlags;
 using block::IoOp;
 using block::IoRequest;
 
-IoFlags without_nowait(IoFlags flags) { return has(flags, IoFlags::fua) ? IoFlags::fua : IoFlags::none; }
-
 // The request's bytes from `skip` on, as many as fit.
 void copy_from(const IoRequest& request, uint64_t skip, MutableBytes into) {
   block::for_each_piece(request.buffers, [&](MutableBytes piece, uint64_t position) {
@@ -85,11 +83,11 @@ std::optional<Volume::Place> Volume::locate(const IoRequest& request) {
   if (writes && is_frozen()) return std::nullopt;
   const auto entry = find_now(block);
   if (!entry || entry->known != MappingTable::Known::mapped) return std::nullopt;
-  if (writes && device_->is_shared(entry->mapping)) return std::nullopt;
+  if (writes && !is_written_in_place(*entry)) return std::nullopt;
   // A FUA write says that its mapping is durable too.
   if (has(request.flags, IoFlags::fua) && !pool_->metadata().is_durable(device_->changed_in()))
     return std::nullopt;
-  return Place{std::move(pass), raw(entry->mapping.block) * block_bytes_ + request.offset % block_bytes_};
+  return Place{std::move(pass), data_offset(entry->mapping, request.offset)};
 }
 
 std::optional<block::DirectIo> Volume::begin_direct(const IoRequest& request) {
@@ -166,7 +164,7 @@ Result<void> Volume::serve_read(const IoRequest& request) {
     }
     const Part part{request, offset, length, done};
     if (first.known == MappingTable::Known::mapped)
-      TRY(transfer(part, raw(first.mapping.block) * block_bytes_ + offset % block_bytes_, IoFlags::none));
+      TRY(transfer(part, data_offset(first.mapping, offset), IoFlags::none));
     else
       TRY(read_unmapped(part));
     done += length;
@@ -195,7 +193,6 @@ Result<void> Volume::read_unmapped(const Part& part) {
 // ---- writing
 
 Result<void> Volume::serve_write(const IoRequest& request) {
-  IoFlags flags = without_nowait(request.flags);
   for (uint64_t done = 0; done < request.length;) {
     const uint64_t offset = request.offset + done;
     const uint64_t length = std::min(block_bytes_ - offset % block_bytes_, request.length - done);
@@ -204,14 +201,14 @@ Result<void> Volume::serve_write(const IoRequest& request) {
     {
       const InFlight::Pass pass = pool_->in_flight().enter();
       const auto entry = is_frozen() ? std::nullopt : find_now(block_at(offset));
-      if (entry && entry->known == MappingTable::Known::mapped && !device_->is_shared(entry->mapping)) {
-        TRY(transfer(part, raw(entry->mapping.block) * block_bytes_ + offset % block_bytes_, flags));
+      if (entry && is_written_in_place(*entry)) {
+        TRY(transfer(part, data_offset(entry->mapping, offset), request.flags));
         continue;
       }
     }
     TRY(write_slowly(part));
   }
-  if (has(flags, IoFlags::fua) && !pool_->metadata().is_durable(device_->changed_in()))
+  if (has(request.flags, IoFlags::fua) && !pool_->metadata().is_durable(device_->changed_in()))
     return pool_->make_durable(*device_);
   return {};
 }
@@ -260,10 +257,8 @@ Result<void> Volume::write_slowly(const Part& part) {
         return {};
       }
       const Entry& old = *found;
-      const bool shared = old.known == MappingTable::Known::mapped && device_->is_shared(old.mapping);
-      if (old.known == MappingTable::Known::mapped && !shared) {
-        written = transfer(part, raw(old.mapping.block) * block_bytes_ + part.offset % block_bytes_,
-                           without_nowait(part.request.flags));
+      if (is_written_in_place(old)) {
+        written = transfer(part, data_offset(old.mapping, part.offset), part.request.flags);
         next = Next::done;
         return {};
       }
@@ -285,8 +280,7 @@ Result<void> Volume::write_slowly(const Part& part) {
 
 // What a block held before, or would be read as.
 Result<void> Volume::read_old(const Entry& old, VirtualBlock block, uint64_t at, MutableBytes into) {
-  if (old.known == MappingTable::Known::mapped)
-    return pool_->data().read(raw(old.mapping.block) * block_bytes_ + at, into);
+  if (old.known == MappingTable::Known::mapped) return pool_->data().read(data_offset(old.mapping, at), into);
   const iovec buffer{into.data(), into.size()};
   const uint64_t offset = raw(block) * block_bytes_ + at;
   const IoRequest request{.op = IoOp::read, .offset = offset, .length = into.size(), .buffers = {&buffer, 1}};

@@ -101,7 +101,14 @@ class Volume final : public block::Device {
 
   bool is_frozen() const { return frozen_.load(); }
   void wait_until_thawed();
-  uint64_t block_bytes() const { return block_bytes_; }
+  // Whether what is written to the block goes to where it is.
+  bool is_written_in_place(const Entry& entry) const {
+    return entry.known == MappingTable::Known::mapped && !device_->is_shared(entry.mapping);
+  }
+  // Where a byte of the volume is on the data device.
+  uint64_t data_offset(const Mapping& mapping, uint64_t offset) const {
+    return raw(mapping.block) * block_bytes_ + offset % block_bytes_;
+  }
   VirtualBlock block_at(uint64_t offset) const { return VirtualBlock{offset / block_bytes_}; }
 
   const std::shared_ptr<Pool> pool_;
