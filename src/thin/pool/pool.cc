@@ -131,12 +131,13 @@ bool Pool::set_mode_locked(PoolMode wish) {
   const PoolMode to = next_mode(from, wish, metadata_->needs_check());
   if (to == from) return false;
   mode_ = to;
-  seen_mode_.store(to, std::memory_order_release);
   // Whatever ended the lack of space ends the waiting for it, and with it what the waiting had become
   // (TH-033).
   error_if_no_space_ = options_.features.error_if_no_space;
   no_space_since_.reset();
   if (to == PoolMode::out_of_data_space) no_space_since_ = options_.clock();
+  // Last: who sees the mode without the lock finds the rest of it done, the time above all.
+  seen_mode_.store(to, std::memory_order_release);
   count_event_locked();
   options_.log.info(fmt::format("switching pool to {} mode", describe(to, error_if_no_space_)),
                     {{"pool", options_.name}});
@@ -247,6 +248,8 @@ Result<DataBlock> Pool::reserve_block() {
     if (metadata_->changed()) TRY(commit());
     if (metadata_->space().data_available > 0) continue;
     set_mode(PoolMode::out_of_data_space);
+    // A commit that freed blocks since they were looked for saw no lack of them, and wakes nobody.
+    check_space();
     MutexLock lock(state_mutex_);
     while (mode_ == PoolMode::out_of_data_space && !error_if_no_space_ && !released_)
       state_changed_.wait(state_mutex_);
