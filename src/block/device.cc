@@ -130,6 +130,10 @@ Result<void> Device::resize(uint64_t) {
 std::optional<DirectIo> Device::begin_direct(const IoRequest&) { return std::nullopt; }
 void Device::end_direct(const DirectIo&) {}
 void Device::will_read(uint64_t, uint64_t) {}
+Result<void> Device::extents(uint64_t offset, uint64_t length, ExtentListener each) {
+  if (length > 0) each(offset, length, true);
+  return {};
+}
 
 Result<void> Device::run(IoRequest request) {
   execute(request);

@@ -28,6 +28,7 @@
 #include <span>
 #include <string>
 
+#include "block/extents.h"
 #include "block/queue.h"
 #include "core/bytes.h"
 #include "core/result.h"
@@ -96,6 +97,9 @@ class Device {
   // was begun is ended, whether it was done there or not.
   virtual std::optional<DirectIo> begin_direct(const IoRequest& request);
   virtual void end_direct(const DirectIo& io);
+  // Where there may be data; what is told to be none reads as zeroes. All of it, for a device that cannot
+  // tell. Best effort: as of some moment in the call.
+  virtual Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each);
   // Tells the device that a range will be read soon. Best effort.
   virtual void will_read(uint64_t offset, uint64_t length);
 

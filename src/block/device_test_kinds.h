@@ -13,6 +13,7 @@
 #include "block/faulty_device.h"
 #include "block/file_device.h"
 #include "block/memory_device.h"
+#include "block/nbd_device.h"
 #include "block/overlay_device.h"
 #include "block/recording_device.h"
 #include "block/slice_device.h"
@@ -74,6 +75,13 @@ inline Made make_recording(uint64_t size) {
   });
 }
 
+// A server of its own, with filters of nbdkit's.
+inline Made make_nbd(uint64_t size, const std::vector<std::string>& filters) {
+  std::vector<std::string> command = {"nbdkit", "memory", "size=" + std::to_string(size)};
+  command.insert(command.end(), filters.begin(), filters.end());
+  return Made{{}, NbdDevice::serve(std::move(command), "nbd", OpenMode::read_write).value()};
+}
+
 inline std::vector<Kind> device_kinds() {
   return {
       {"Memory",
@@ -110,6 +118,18 @@ inline std::vector<Kind> device_kinds() {
          return made;
        }},
       {"Recording", make_recording},
+#ifdef KARST_LIBNBD
+      {"Nbd", [](uint64_t size) { return make_nbd(size, {}); }},
+      {"NbdOfFewWords",
+       [](uint64_t size) {
+         return make_nbd(size, {"--filter=nozero", "--filter=fua", "--filter=noextents"});
+       }},
+      {"Nbd4K",
+       [](uint64_t size) {
+         return make_nbd(size, {"--filter=blocksize-policy", "blocksize-minimum=4K", "blocksize-preferred=4K",
+                                "blocksize-maximum=64K", "blocksize-error-policy=error"});
+       }},
+#endif
       {"FaultyWithoutFaults",
        [](uint64_t size) {
          return over_memory(

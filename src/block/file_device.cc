@@ -187,6 +187,26 @@ void FileDevice::will_read(uint64_t offset, uint64_t length) {
   ::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
 }
 
+Result<void> FileDevice::extents(uint64_t offset, uint64_t length, ExtentListener each) {
+  ExtentRuns runs(offset, offset + length, each);
+  while (offset < size() && runs.wanted()) {
+    const off_t data = ::lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+    // ENXIO: nothing but a hole. What a block device or a file system says instead means that it cannot tell.
+    if (data < 0 && errno == ENXIO) break;
+    if (data < 0) {
+      runs.extend(size(), true);
+      break;
+    }
+    const off_t hole = ::lseek(fd_, data, SEEK_HOLE);
+    runs.extend(static_cast<uint64_t>(data), false);
+    offset = hole > data ? static_cast<uint64_t>(hole) : size();
+    runs.extend(offset, true);
+  }
+  runs.extend(size(), false);
+  runs.end();
+  return {};
+}
+
 Result<void> FileDevice::perform(const IoRequest& request) {
   switch (request.op) {
     case IoOp::read:

@@ -37,6 +37,7 @@ class FileDevice final : public Device {
   Result<void> resize(uint64_t size) override;
   std::string identity() const override;
   std::optional<DirectIo> begin_direct(const IoRequest& request) override;
+  Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override;
   void will_read(uint64_t offset, uint64_t length) override;
 
  protected:

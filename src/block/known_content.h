@@ -3,11 +3,14 @@
 #include <optional>
 #include <string>
 
-#include "core/result.h"
+#include "block/device.h"
 
 namespace karst::block {
 
-// "btrfs", "ext4", "a dos partition table" …, or nothing that is known. Errors: opening and reading the file.
+// "btrfs", "ext4", "a dos partition table" …, or nothing that is known. Errors: opening and reading what it
+// is.
 Result<std::optional<std::string>> known_content(const std::string& path);
+// The same of a device of any kind.
+Result<std::optional<std::string>> known_content(Device& device);
 
 }  // namespace karst::block

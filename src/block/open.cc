@@ -3,9 +3,13 @@
 #include <charconv>
 
 #include "block/memory_device.h"
+#include "block/nbd_device.h"
 
 namespace karst::block {
 namespace {
+
+constexpr std::string_view file_scheme = "file:";
+constexpr std::string_view schemes[] = {"mem:", "rbd:", "nbd:", "nbds:", "nbd+unix:", "nbds+unix:"};
 
 Result<std::unique_ptr<Device>> open_memory(std::string_view spec, FileOptions options) {
   const uint64_t size = TRY(parse_size(spec.substr(4)));
@@ -33,15 +37,21 @@ Result<uint64_t> parse_size(std::string_view text) {
   return value << shift;
 }
 
+std::optional<std::string> path_of(std::string_view spec) {
+  if (spec.starts_with(file_scheme)) return std::string(spec.substr(file_scheme.size()));
+  for (const std::string_view scheme : schemes)
+    if (spec.starts_with(scheme)) return std::nullopt;
+  return std::string(spec);
+}
+
 Result<std::unique_ptr<Device>> open_device(std::string_view spec, OpenMode mode, FileOptions options) {
+  if (const auto path = path_of(spec)) return FileDevice::open(*path, mode, options);
   if (spec.starts_with("mem:")) return open_memory(spec, options);
-  if (spec.starts_with("file:")) return FileDevice::open(std::string(spec.substr(5)), mode, options);
-  for (const std::string_view scheme : {"rbd:", "nbd:", "nbd+unix:", "nbds:", "nbds+unix:"})
-    if (spec.starts_with(scheme))
-      return Error::make(err::unsupported, "this build has no {} devices",
-                         scheme.substr(0, scheme.size() - 1))
-          .at("device", spec);
-  return FileDevice::open(std::string(spec), mode, options);
+#if KARST_LIBNBD
+  if (spec.starts_with("nbd")) return NbdDevice::connect(std::string(spec), mode);
+#endif
+  return Error::make(err::unsupported, "this build has no {} devices", spec.substr(0, spec.find(':')))
+      .at("device", spec);
 }
 
 }  // namespace karst::block

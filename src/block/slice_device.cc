@@ -34,6 +34,11 @@ void SliceDevice::will_read(uint64_t offset, uint64_t length) {
   if (offset < size()) below_.will_read(offset_ + offset, std::min(length, size() - offset));
 }
 
+Result<void> SliceDevice::extents(uint64_t offset, uint64_t length, ExtentListener each) {
+  return below_.extents(offset_ + offset, length,
+                        [&](uint64_t at, uint64_t run, bool data) { return each(at - offset_, run, data); });
+}
+
 Result<void> SliceDevice::perform(const IoRequest& request) { return below_.run(moved(request)); }
 
 }  // namespace karst::block

@@ -18,6 +18,7 @@ class SliceDevice final : public Device {
   std::string identity() const override;
   std::optional<DirectIo> begin_direct(const IoRequest& request) override;
   void end_direct(const DirectIo& io) override { below_.end_direct(io); }
+  Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override;
   void will_read(uint64_t offset, uint64_t length) override;
 
  protected:

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "block/open.h"
+#include "cli/open_named.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/session.h"
@@ -125,9 +125,9 @@ Result<std::unique_ptr<btrfs::Filesystem>> open_filesystem(const CheckArguments&
   options.chunk_root = arguments.chunk_root;
   auto open = [&]() -> Result<std::unique_ptr<btrfs::Filesystem>> {
     std::vector<std::unique_ptr<block::Device>> devices;
-    devices.push_back(TRY(block::open_device(arguments.image, block::OpenMode::read_only)));
+    devices.push_back(TRY(open_named(arguments.image, block::OpenMode::read_only)));
     for (const std::string& name : arguments.more_devices)
-      devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
+      devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
     return btrfs::Filesystem::open(std::move(devices), options, cache, log);
   };
   if (!arguments.first_backup) return open();

@@ -1,6 +1,6 @@
 // karst btrfs dump-super: a superblock, whatever state it is in.
-#include "block/open.h"
 #include "btrfs/format/print.h"
+#include "cli/open_named.h"
 #include "cli/output.h"
 #include "cli/session.h"
 
@@ -66,7 +66,7 @@ Result<int> run_dump_super(const Session& session, const DumpSuperArguments& arg
   if (arguments.bytenr) offsets.assign(1, *arguments.bytenr);
   int status = exit_ok;
   for (const std::string& name : arguments.devices) {
-    auto device = TRY(block::open_device(name, block::OpenMode::read_only));
+    auto device = TRY(open_named(name, block::OpenMode::read_only));
     for (uint64_t offset : offsets) {
       auto dumped = dump.dump(*device, offset);
       if (dumped) continue;

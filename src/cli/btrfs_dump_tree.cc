@@ -1,10 +1,10 @@
 // karst btrfs dump-tree: the trees as they are on disk.
 #include <fcntl.h>
 
-#include "block/open.h"
 #include "btrfs/format/print.h"
 #include "btrfs/tool/dump_tree.h"
 #include "cli/image_arguments.h"
+#include "cli/open_named.h"
 #include "cli/output.h"
 
 namespace karst::cli {
@@ -180,7 +180,7 @@ Result<int> run_dump_tree(const Session& session, DumpTreeArguments& arguments) 
   const btrfs::ImageOptions options = arguments.image.options();
   std::vector<std::unique_ptr<block::Device>> devices;
   for (const std::string& name : options.devices)
-    devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
+    devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
 
   std::unique_ptr<Receiver> receiver;
   if (session.json())

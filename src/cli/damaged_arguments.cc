@@ -1,6 +1,5 @@
 #include "cli/damaged_arguments.h"
-
-#include "block/open.h"
+#include "cli/open_named.h"
 
 namespace karst::cli {
 
@@ -28,9 +27,9 @@ btrfs::DamagedOpenOptions DamagedArguments::options() const {
 
 Result<std::vector<std::unique_ptr<block::Device>>> DamagedArguments::open_devices() const {
   std::vector<std::unique_ptr<block::Device>> devices;
-  devices.push_back(TRY(block::open_device(image, block::OpenMode::read_only)));
+  devices.push_back(TRY(open_named(image, block::OpenMode::read_only)));
   for (const std::string& name : more_devices)
-    devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
+    devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
   return devices;
 }
 

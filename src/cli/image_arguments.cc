@@ -1,6 +1,6 @@
 #include "cli/image_arguments.h"
 
-#include "block/open.h"
+#include "cli/open_named.h"
 
 namespace karst::cli {
 
@@ -50,6 +50,7 @@ void ImageArguments::declare(CLI::App& verb) {
 
 btrfs::ImageOptions ImageArguments::options() const {
   btrfs::ImageOptions options;
+  options.open_device = open_named;
   options.devices.push_back(image);
   options.devices.insert(options.devices.end(), more_devices.begin(), more_devices.end());
   options.open.volume.super_mirror = super_mirror;

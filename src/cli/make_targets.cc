@@ -8,6 +8,7 @@
 
 #include "block/file_device.h"
 #include "block/known_content.h"
+#include "cli/open_named.h"
 
 namespace karst::cli {
 namespace {
@@ -31,7 +32,10 @@ MakeTargets::~MakeTargets() {
   }
 }
 
-Result<void> MakeTargets::check(const std::string& path) const {
+Result<void> MakeTargets::check(const std::string& name) const {
+  const auto found = path_of(name);
+  if (!found) return check_other(name);
+  const std::string& path = *found;
   struct stat status;
   if (::stat(path.c_str(), &status) != 0) return {};
   if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
@@ -42,6 +46,14 @@ Result<void> MakeTargets::check(const std::string& path) const {
   return {};
 }
 
+Result<void> MakeTargets::check_other(const std::string& name) const {
+  if (force_) return {};
+  const auto device = TRY(open_named(name, block::OpenMode::read_only));
+  if (auto known = TRY(block::known_content(*device)))
+    return Error::make(err::exists, "{} holds {}; use --force to overwrite it", name, *known);
+  return {};
+}
+
 Result<void> MakeTargets::open(const std::vector<std::string>& paths, std::optional<uint64_t> size,
                                std::optional<Growth> growth) {
   for (const std::string& path : paths) TRY(check(path));
@@ -49,8 +61,11 @@ Result<void> MakeTargets::open(const std::vector<std::string>& paths, std::optio
   return {};
 }
 
-Result<void> MakeTargets::open_one(const std::string& path, std::optional<uint64_t> size,
+Result<void> MakeTargets::open_one(const std::string& name, std::optional<uint64_t> size,
                                    std::optional<Growth> growth) {
+  const auto found = path_of(name);
+  if (!found) return open_other(name, size);
+  const std::string& path = *found;
   struct stat status;
   Target target{.path = path};
   target.made = ::stat(path.c_str(), &status) != 0;
@@ -78,6 +93,19 @@ Result<void> MakeTargets::open_one(const std::string& path, std::optional<uint64
   if (grows) made.spare = growth->spare;
   devices_.push_back(std::move(made));
   if (::stat(path.c_str(), &status) == 0) identities_.emplace_back(status.st_dev, status.st_ino);
+  return {};
+}
+
+// A volume or an export: it has the size that it has.
+Result<void> MakeTargets::open_other(const std::string& name, std::optional<uint64_t> size) {
+  btrfs::MakeDevice made{TRY(open_named(name, block::OpenMode::read_write, {.exclusive = true})), {}};
+  if (size && made.device->size() < *size)
+    return Error(err::no_space, "the device is too small")
+        .expected(*size, made.device->size())
+        .at("device", name);
+  if (size) made.limit = *size;
+  targets_.push_back({.path = name});
+  devices_.push_back(std::move(made));
   return {};
 }
 

@@ -32,10 +32,10 @@ class MakeTargets {
   struct Growth {
     uint64_t spare;
   };
-  // Opens all, for writing and for us alone, and makes files that are not there. `size` is that of each: a
-  // file has it in the end, of a device so much is used. err::exists if one holds something that is known,
-  // unless forced; err::busy if somebody uses it; err::no_space if a device is smaller; err::not_found for a
-  // file that is not there and has no size.
+  // Opens all (names as open_named() has them), for writing and for us alone, and makes files that are not
+  // there. `size` is that of each: a file has it in the end, of a device so much is used. err::exists if one
+  // holds something that is known, unless forced; err::busy if somebody uses it; err::no_space if a device is
+  // smaller; err::not_found for a file that is not there and has no size.
   Result<void> open(const std::vector<std::string>& paths, std::optional<uint64_t> size,
                     std::optional<Growth> growth);
   std::vector<btrfs::MakeDevice> take() { return std::move(devices_); }
@@ -54,8 +54,10 @@ class MakeTargets {
     std::optional<off_t> size_before;  // of a file that was there and was made larger
     bool resize = false;               // to the size of the file system
   };
-  Result<void> check(const std::string& path) const;
-  Result<void> open_one(const std::string& path, std::optional<uint64_t> size, std::optional<Growth> growth);
+  Result<void> check(const std::string& name) const;
+  Result<void> check_other(const std::string& name) const;
+  Result<void> open_one(const std::string& name, std::optional<uint64_t> size, std::optional<Growth> growth);
+  Result<void> open_other(const std::string& name, std::optional<uint64_t> size);
 
   const Logger log_;
   const bool force_;

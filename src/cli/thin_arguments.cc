@@ -1,14 +1,16 @@
 #include "cli/thin_arguments.h"
 
 #include <sys/stat.h>
+#include "cli/open_named.h"
 
 #include <cerrno>
 #include <charconv>
 
-#include "block/open.h"
+#include "block/held_device.h"
 #include "cli/image_arguments.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
+#include "thin/home/pool_file.h"
 
 namespace karst::cli {
 namespace {
@@ -52,7 +54,8 @@ void add_thin_cache_size(CLI::App& verb, std::string& cache_size) {
 }
 
 void MetadataArguments::declare(CLI::App& verb) {
-  verb.add_option("METADATA", metadata, "File or block device with the pool's metadata")->required();
+  verb.add_option("METADATA", metadata, "The pool's file, or the file or device with its metadata")
+      ->required();
   verb.add_flag("-m,--metadata-snap", snapshot,
                 "Read the metadata snapshot (=BLOCK: what is held there) and not the current state");
   add_thin_cache_size(verb, cache_size);
@@ -68,12 +71,18 @@ Result<thin::Reading> MetadataArguments::reading() const {
   return thin::Reading{.snapshot = true, .snapshot_at = thin::MetadataBlock{block}};
 }
 
-Result<std::unique_ptr<block::Device>> open_thin_input(const std::string& path, bool shared) {
-  return block::open_device(path, block::OpenMode::read_only, {.exclusive = !shared});
+Result<std::unique_ptr<block::Device>> open_thin_metadata(const std::string& name, block::OpenMode mode,
+                                                          bool shared) {
+  const auto path = path_of(name);
+  if (!path || !TRY(thin::PoolFile::is_one(*path))) return open_named(name, mode, {.exclusive = !shared});
+  const std::shared_ptr<thin::PoolFile> file = TRY(thin::PoolFile::open(*path, mode, shared));
+  block::Device& metadata = *TRY(file->metadata());
+  return std::make_unique<block::HeldDevice>(std::shared_ptr<block::Device>(file, &metadata), metadata.name(),
+                                             true);
 }
 
 Result<std::unique_ptr<block::Device>> open_thin_target(const std::string& path, bool force) {
-  auto device = TRY(block::open_device(path, block::OpenMode::read_write, {.exclusive = true}));
+  auto device = TRY(open_thin_metadata(path, block::OpenMode::read_write));
   std::vector<std::byte> first(std::min<uint64_t>(thin::metadata_block_size, device->size()));
   TRY(device->read(0, first));
   if (force || thin::is_blank(first)) return device;
@@ -98,7 +107,7 @@ Result<OpenedMetadata> MetadataArguments::open() const {
   OpenedMetadata opened;
   opened.cache =
       std::make_unique<cache::Cache>(cache::CacheOptions{.limit = TRY(block::parse_size(cache_size))});
-  opened.device = TRY(open_thin_input(metadata, reading.snapshot));
+  opened.device = TRY(open_thin_metadata(metadata, block::OpenMode::read_only, reading.snapshot));
   opened.reader = TRY(thin::MetadataReader::open(*opened.device, *opened.cache, reading));
   return opened;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "block/open.h"
 #include "cli/session.h"
 #include "thin/tool/dump.h"
 #include "thin/tool/metadata_reader.h"
@@ -15,11 +16,13 @@ namespace karst::cli {
 inline constexpr const char* thin_cache_default = "256M";
 void add_thin_cache_size(CLI::App& verb, std::string& cache_size);
 
-// A device that a tool reads; nobody else may have it in use, unless only a snapshot of it is read.
-Result<std::unique_ptr<block::Device>> open_thin_input(const std::string& path, bool shared);
+// The metadata that a tool reads, or changes: of a device, or of a pool's file. Nobody else may have it in
+// use, unless only a snapshot of it is read.
+Result<std::unique_ptr<block::Device>> open_thin_metadata(const std::string& name, block::OpenMode mode,
+                                                          bool shared = false);
 
-// A device that new metadata is written to: it is there, large enough or not, and ours alone. err::exists if
-// its first block is not blank, unless forced.
+// The same for new metadata to be written to: it is there, large enough or not, and ours alone. err::exists
+// if its first block is not blank, unless forced.
 Result<std::unique_ptr<block::Device>> open_thin_target(const std::string& path, bool force);
 // err::invalid if both are the same file or device.
 Result<void> check_other_device(const std::string& input, const std::string& output);

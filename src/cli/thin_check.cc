@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <thread>
 
-#include "block/open.h"
 #include "cli/image_arguments.h"
+#include "cli/open_named.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/thin.h"
@@ -57,9 +57,9 @@ void print_report(const thin::CheckReport& report) {
 
 Result<int> run_thin_check(const Session& session, const ThinCheckArguments& arguments) {
   const bool writes = arguments.options.repair_leaks || arguments.options.clear_needs_check;
-  const auto device = TRY(block::open_device(
+  const auto device = TRY(open_thin_metadata(
       arguments.metadata, writes ? block::OpenMode::read_write : block::OpenMode::read_only,
-      {.exclusive = !arguments.options.snapshot_only}));
+      arguments.options.snapshot_only));
   const uint64_t memory = TRY(block::parse_size(arguments.cache_size));
   cache::Cache cache({.limit = memory / 8});
   thin::CheckOptions options = arguments.options;
@@ -97,7 +97,7 @@ void add_thin_check(CLI::App& thin, Session& session) {
   CLI::App& verb = *thin.add_subcommand("check", "Check whether a pool's metadata is consistent");
   auto arguments = std::make_shared<ThinCheckArguments>();
   thin::CheckOptions& options = arguments->options;
-  verb.add_option("METADATA", arguments->metadata, "File or block device with the pool's metadata")
+  verb.add_option("METADATA", arguments->metadata, "The pool's file, or the file or device with its metadata")
       ->required();
   verb.add_flag("-q,--quiet", arguments->quiet, "Print nothing; the exit status says it");
   verb.add_flag("--super-block-only", options.super_block_only, "Only the superblock");

@@ -1,6 +1,6 @@
 // karst thin create: a new pool.
 #include "block/known_content.h"
-#include "block/open.h"
+#include "cli/open_named.h"
 #include "cli/pool_request.h"
 #include "cli/thin.h"
 #include "thin/home/command.h"
@@ -18,8 +18,9 @@ struct CreateArguments {
 
 Result<thin::NewPool> new_pool(const CreateArguments& arguments) {
   thin::NewPool wanted;
-  wanted.metadata = arguments.metadata;
-  wanted.data = arguments.data;
+  // Opened later from wherever the pool is used.
+  if (!arguments.metadata.empty()) wanted.metadata = absolute_name(arguments.metadata);
+  if (!arguments.data.empty()) wanted.data = absolute_name(arguments.data);
   const uint64_t block = TRY(block::parse_size(arguments.block_size));
   if (block % thin::sector_size != 0 || !thin::is_data_block_size(block / thin::sector_size))
     return Error(err::invalid, "--block-size is a multiple of 64K, at most 1G")
@@ -41,7 +42,10 @@ Result<thin::NewPool> new_pool(const CreateArguments& arguments) {
 // A device that holds something is not taken by mistake.
 Result<void> check_free(const std::string& device) {
   if (device.empty()) return {};
-  if (const auto known = TRY(block::known_content(device)))
+  const auto path = path_of(device);
+  const auto known = path ? TRY(block::known_content(*path))
+                          : TRY(block::known_content(*TRY(open_named(device, block::OpenMode::read_only))));
+  if (known)
     return Error::make(err::exists, "the device holds {}; --force takes it all the same", *known)
         .at("device", device);
   return {};

@@ -24,7 +24,7 @@ Result<int> dump_whole(const ThinDumpArguments& arguments, thin::PoolSink& sink)
 }
 
 Result<int> dump_repaired(const ThinDumpArguments& arguments, thin::PoolSink& sink) {
-  const auto device = TRY(open_thin_input(arguments.metadata.metadata, false));
+  const auto device = TRY(open_thin_metadata(arguments.metadata.metadata, block::OpenMode::read_only));
   cache::Cache cache({.limit = TRY(block::parse_size(arguments.metadata.cache_size))});
   const auto pool = TRY(WorkerPool::create({.name = "dump"}));
   const auto lost = [](const std::string& text) { fmt::print(stderr, "lost: {}\n", text); };

@@ -19,7 +19,7 @@ struct ThinRepairArguments {
 
 Result<int> run_thin_repair(const Session& session, const ThinRepairArguments& arguments) {
   TRY(check_other_device(arguments.input, arguments.output));
-  const auto input = TRY(open_thin_input(arguments.input, false));
+  const auto input = TRY(open_thin_metadata(arguments.input, block::OpenMode::read_only));
   const auto output = TRY(open_thin_target(arguments.output, arguments.force));
   cache::Cache cache({.limit = TRY(block::parse_size(arguments.cache_size))});
   const auto pool = TRY(WorkerPool::create({.name = "repair", .threads = arguments.threads}));

@@ -12,7 +12,7 @@ namespace karst::cli {
 namespace {
 
 struct ServeArguments {
-  std::string pool, socket, port, address, cache_size, tls, tls_certificates, run;
+  std::string pool, socket, port, address, cache_size, tls, tls_certificates, tls_psk, run;
   unsigned threads = 16;
   bool read_only = false;
   std::vector<std::string> more;
@@ -36,6 +36,7 @@ Result<int> run_serve(const Session& session, const ServeArguments& arguments) {
   const std::string pool = std::filesystem::absolute(arguments.pool).string();
   // Says what is wrong before nbdkit runs; and nobody serves it, so a socket that is there is a dead one's.
   TRY(open_home(session, pool));
+  std::vector<std::string> parameters{"pool=" + pool};
   std::vector<std::string> words{"nbdkit", "-f", "-t", fmt::format("{}", arguments.threads)};
   if (!arguments.port.empty()) {
     words.insert(words.end(),
@@ -45,14 +46,17 @@ Result<int> run_serve(const Session& session, const ServeArguments& arguments) {
     std::error_code error;
     if (std::filesystem::is_socket(socket, error)) std::filesystem::remove(socket, error);
     words.insert(words.end(), {"-U", socket});
+    parameters.push_back("socket=" + std::filesystem::absolute(socket).string());
   }
   if (arguments.read_only) words.push_back("-r");
   if (!arguments.tls.empty()) words.push_back("--tls=" + arguments.tls);
   if (!arguments.tls_certificates.empty())
     words.push_back("--tls-certificates=" + arguments.tls_certificates);
+  if (!arguments.tls_psk.empty()) words.push_back("--tls-psk=" + arguments.tls_psk);
   words.insert(words.end(), arguments.more.begin(), arguments.more.end());
-  words.insert(words.end(), {plugin, "pool=" + pool});
-  if (!arguments.cache_size.empty()) words.push_back("cache-size=" + arguments.cache_size);
+  if (!arguments.cache_size.empty()) parameters.push_back("cache-size=" + arguments.cache_size);
+  words.push_back(plugin);
+  words.insert(words.end(), parameters.begin(), parameters.end());
   if (!arguments.run.empty()) words.insert(words.begin() + 1, {"--run", arguments.run});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -77,6 +81,9 @@ void add_thin_serve(CLI::App& thin, Session& session) {
   verb.add_option("--tls", arguments->tls, "off, on or require, as nbdkit has it")->type_name("MODE");
   verb.add_option("--tls-certificates", arguments->tls_certificates, "The directory of certificates")
       ->type_name("DIR");
+  verb.add_option("--tls-psk", arguments->tls_psk,
+                  "The file of users and their keys, instead of certificates")
+      ->type_name("FILE");
   verb.add_option("--cache-size", arguments->cache_size, "Memory for metadata (default 64M)")
       ->type_name("SIZE");
   verb.add_option("--run", arguments->run, "Run this command, with $uri and $unixsocket, and end with it")

@@ -1,8 +1,8 @@
 // karst thin trim: discards what no device of a pool uses.
 #include "thin/tool/trim.h"
 
-#include "block/open.h"
 #include "cli/image_arguments.h"
+#include "cli/open_named.h"
 #include "cli/output.h"
 #include "cli/thin.h"
 #include "cli/thin_arguments.h"
@@ -19,8 +19,8 @@ struct ThinTrimArguments {
 // Only what is known for sure to be free may go, so the metadata is checked first.
 Result<int> run_thin_trim(const Session& session, const ThinTrimArguments& arguments) {
   TRY(check_other_device(arguments.metadata, arguments.data));
-  const auto metadata = TRY(open_thin_input(arguments.metadata, false));
-  const auto data = TRY(block::open_device(arguments.data, block::OpenMode::read_write, {.exclusive = true}));
+  const auto metadata = TRY(open_thin_metadata(arguments.metadata, block::OpenMode::read_only));
+  const auto data = TRY(open_named(arguments.data, block::OpenMode::read_write, {.exclusive = true}));
   const uint64_t memory = TRY(block::parse_size(arguments.cache_size));
   cache::Cache cache({.limit = memory / 8});
   const auto pool = TRY(WorkerPool::create({.name = "trim", .threads = arguments.threads}));

@@ -1,16 +1,15 @@
 // karst thin volume add|snapshot|rm|ls|rename|resize: the volumes of a pool.
-#include <filesystem>
-
-#include "block/file_device.h"
-#include "block/open.h"
+#include "block/disk_image.h"
+#include "cli/open_named.h"
 #include "cli/pool_request.h"
+#include "cli/progress_bar.h"
 #include "cli/thin.h"
 
 namespace karst::cli {
 namespace {
 
 struct VolumeArguments {
-  std::string pool, name, of, to, size, origin;
+  std::string pool, name, of, to, size, origin, from, format;
   std::vector<std::string> names;
   std::optional<uint32_t> id;
   bool read_only = false;
@@ -31,14 +30,23 @@ Result<int> run_add(const Session& session, const VolumeArguments& arguments) {
   Json request{{"command", "volume-add"}, {"name", arguments.name}};
   uint64_t size = 0;
   if (!arguments.origin.empty()) {
-    request["origin"] = std::filesystem::absolute(arguments.origin).string();
-    size = TRY(block::FileDevice::open(arguments.origin, block::OpenMode::read_only))->size();
+    request["origin"] = absolute_name(arguments.origin);
+    size = TRY(open_named(arguments.origin, block::OpenMode::read_only))->size();
+  }
+  if (!arguments.from.empty()) {
+    request["from"] = block::is_url(arguments.from) ? arguments.from : absolute_name(arguments.from);
+    if (!arguments.format.empty()) request["format"] = arguments.format;
   }
   if (!arguments.size.empty()) size = TRY(block::parse_size(arguments.size));
-  if (size == 0) return Error(err::invalid, "--size says how large the volume is");
-  request["size"] = size;
+  if (size == 0 && arguments.from.empty()) return Error(err::invalid, "--size says how large the volume is");
+  if (size != 0) request["size"] = size;
   add_id(request, arguments);
-  print_volume(session, TRY(ask_pool(session, arguments.pool, request)));
+  Progress progress;
+  std::optional<ProgressBar> bar;
+  if (!arguments.from.empty()) bar.emplace(progress);
+  const Json volume = TRY(ask_pool(session, arguments.pool, request, progress));
+  bar.reset();
+  print_volume(session, volume);
   return exit_ok;
 }
 
@@ -115,8 +123,19 @@ void add_thin_volume(CLI::App& thin, Session& session) {
   CLI::App& add = declare(volume, session, "add", "Make a volume", arguments, run_add);
   add.add_option("NAME", arguments->name, "Its name")->required();
   add.add_option("-s,--size", arguments->size, "Its size, such as 20G")->type_name("SIZE");
-  add.add_option("--origin", arguments->origin, "Read what is not written from this file or device")
-      ->type_name("FILE");
+  auto* origin =
+      add.add_option("--origin", arguments->origin, "Read what is not written from this file or device")
+          ->type_name("FILE");
+  auto* from =
+      add.add_option(
+             "--from", arguments->from,
+             "Fill it with this image: a file, device or URL; as large as that, unless --size says more")
+          ->type_name("IMAGE")
+          ->excludes(origin);
+  add.add_option("--format", arguments->format,
+                 "What --from is: raw, or as qemu-nbd calls it (qcow2, vmdk, vhdx, vdi)")
+      ->type_name("FORMAT")
+      ->needs(from);
   add.add_option("--id", arguments->id, "Its device id (default: the lowest that is free)")->type_name("ID");
   session.offer_json(add);
 

@@ -68,7 +68,7 @@ class ThreadedServer final : public Server {
     }
     const uint64_t one = 1;
     static_cast<void>(::write(stop_.get(), &one, sizeof one));
-    home_.pool().stop_waiting();
+    home_.stop();
     accepting_.join();
     {
       MutexLock lock(mutex_);

@@ -103,6 +103,10 @@ int config(const char* key, const char* value) {
       served->options.cache_size = *size;
       return 0;
     }
+    if (std::strcmp(key, "socket") == 0) {
+      served->options.socket = value;
+      return 0;
+    }
     nbdkit_error("unknown parameter '%s'", key);
     return -1;
   });
@@ -232,11 +236,9 @@ int zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
 int extents(void* handle, uint32_t count, uint64_t offset, uint32_t, nbdkit_extents* extents) {
   return guarded([&] {
     const Connection& client = connection(handle);
-    const bool has_origin = client.volume->origin() != nullptr;
     int failed = 0;
-    auto walked = client.volume->extents(offset, count, [&](uint64_t at, uint64_t length, bool mapped) {
-      // What is not mapped is the origin's, where there is one: data, as far as we know.
-      const uint32_t type = mapped || has_origin ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
+    auto walked = client.volume->extents(offset, count, [&](uint64_t at, uint64_t length, bool data) {
+      const uint32_t type = data ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
       failed = nbdkit_add_extent(extents, at, length, type);
       return failed == 0;
     });
@@ -250,7 +252,8 @@ constexpr nbdkit_plugin make_plugin() {
   plugin.longname = "karst thin pools";
   plugin.description = "Serves the volumes of a dm-thin pool";
   plugin.config_help =
-      "pool=FILE        the pool's file\ncache-size=SIZE  metadata kept in memory (default 64M)";
+      "pool=FILE        the pool's file\ncache-size=SIZE  metadata kept in memory (default 64M)\n"
+      "socket=PATH      where nbdkit listens, for who asks the pool";
   plugin.magic_config_key = "pool";
   plugin.load = load;
   plugin.unload = unload;

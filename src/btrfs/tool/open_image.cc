@@ -35,7 +35,7 @@ Result<std::unique_ptr<Image>> Image::open(const ImageOptions& options, cache::C
                                            const Logger& log) {
   std::vector<std::unique_ptr<block::Device>> devices;
   for (const std::string& name : options.devices)
-    devices.push_back(TRY(block::open_device(name, block::OpenMode::read_only)));
+    devices.push_back(TRY(options.open_device(name, block::OpenMode::read_only, {})));
   return open_on(std::move(devices), options, cache, log);
 }
 

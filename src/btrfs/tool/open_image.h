@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "block/open.h"
 #include "btrfs/file/data.h"
 #include "btrfs/file/path.h"
 #include "btrfs/subvol/subvolumes.h"
@@ -13,6 +14,7 @@ namespace karst::btrfs {
 
 struct ImageOptions {
   std::vector<std::string> devices;  // names or URLs; the first decides which file system it is
+  block::DeviceOpener open_device = block::open_device;
   OpenOptions open;
   bool replay_log = true;             // show what a log tree left by a crash holds (in memory only)
   bool allow_missing = true;          // go on when member devices are missing

@@ -66,6 +66,7 @@ Result<Json> status(Home& home, const Json&) {
   Json json = to_json(home.description());
   json.erase("volumes");
   json["file"] = home.path();
+  if (!home.options().socket.empty()) json["socket"] = home.options().socket;
   json.update(state_json(home));
   json["volumes"] = Json::array();
   for (const VolumeEntry& entry : home.description().volumes) {
@@ -86,6 +87,11 @@ Result<Json> message(Home& home, const Json& request) {
 }
 
 Result<Json> volume_add(Home& home, const Json& request) {
+  if (request.contains("from"))
+    return volume_json(
+        home, TRY(home.import_volume(
+                  text_of(request, "name"), text_of(request, "from"), request.value("format", std::string()),
+                  number_of<uint64_t>(request, "size"), number_of<DeviceId>(request, "id"))));
   const auto entry =
       TRY(home.add_volume(text_of(request, "name"), request.at("size").get<uint64_t>(),
                           request.value("origin", std::string()), number_of<DeviceId>(request, "id")));

@@ -5,6 +5,8 @@
 //   lines
 //   {"command": "message", "text": "create_thin 0"}                 → {"output": text or null}
 //   {"command": "volume-add", "name", "size", "origin"?, "id"?}     → the volume
+//   {"command": "volume-add", "name", "from", "format"?, "size"?, "id"?}   → the volume, once it has been
+//   filled
 //   {"command": "volume-snapshot", "of", "name", "read_only"?, "id"?}
 //   {"command": "volume-remove", "name"} · {"command": "volume-rename", "name", "to"}
 //   {"command": "volume-resize", "name", "size"}

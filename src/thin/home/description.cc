@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* state_words[] = {"ready", "creating", "deleting"};
+constexpr const char* state_words[] = {"ready", "creating", "deleting", "importing"};
 
 struct Flag {
   const char* name;
@@ -79,8 +79,10 @@ bool is_id(std::string_view text) { return parse_number(text).has_value(); }
 
 const VolumeEntry* PoolDescription::find(std::string_view name_or_id) const {
   const auto id = parse_number(name_or_id);
+  using State = VolumeEntry::State;
   for (const VolumeEntry& volume : volumes)
-    if (volume.state != VolumeEntry::State::deleting && (id ? volume.id == *id : volume.name == name_or_id))
+    if (volume.state != State::deleting && volume.state != State::importing &&
+        (id ? volume.id == *id : volume.name == name_or_id))
       return &volume;
   return nullptr;
 }

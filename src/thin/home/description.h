@@ -26,8 +26,9 @@ struct VolumeEntry {
   std::string snapshot_of;  // the name it had then; empty for none
   bool read_only = false;
   // Written before the device is made or deleted, so that a crash between leaves no device that nobody knows:
-  // what is being made is made or forgotten when the pool is next opened, what is being deleted is deleted.
-  enum class State : uint8_t { ready, creating, deleting } state = State::ready;
+  // what is being made is made or forgotten when the pool is next opened, what is being deleted is deleted,
+  // and so is what is being filled from elsewhere.
+  enum class State : uint8_t { ready, creating, deleting, importing } state = State::ready;
   bool operator==(const VolumeEntry&) const = default;
 };
 
@@ -41,7 +42,8 @@ struct PoolDescription {
   PoolFeatures features;
   std::vector<VolumeEntry> volumes;  // in the order of their making
 
-  // By name, or by id as digits; nullptr if there is none. Those that are being deleted are not there.
+  // By name, or by id as digits; nullptr if there is none. Those that are being deleted or imported are not
+  // there.
   const VolumeEntry* find(std::string_view name_or_id) const;
   VolumeEntry* find(DeviceId id);
   // The lowest that no volume has.

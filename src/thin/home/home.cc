@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <random>
 
+#include "block/copy.h"
+#include "block/disk_image.h"
 #include "thin/format/errors.h"
 #include "thin/format/superblock.h"
 #include "thin/pool/message.h"
@@ -34,7 +36,7 @@ struct Found {
   std::optional<Superblock> super;
 };
 Result<Found> look_at(const std::string& path) {
-  auto device = TRY(block::FileDevice::open(path, block::OpenMode::read_only));
+  auto device = TRY(block::open_device(path, block::OpenMode::read_only));
   Found found{device->size(), device->identity(), {}};
   std::vector<std::byte> block(metadata_block_size);
   if (device->size() < metadata_block_size) return found;
@@ -143,7 +145,7 @@ Result<void> Home::end_unfinished() {
   const PoolDescription described = file_->description();
   if (!can_change(pool_->mode())) return {};
   for (const VolumeEntry& volume : described.volumes) {
-    if (volume.state == State::deleting) {
+    if (volume.state == State::deleting || volume.state == State::importing) {
       auto deleted = pool_->delete_device(volume.id);
       if (!deleted && !deleted.error().is(err::no_device)) return deleted;
       TRY(forget(volume.id));
@@ -206,12 +208,17 @@ Result<void> Home::forget(DeviceId id) {
   return file_->save(std::move(described));
 }
 
+Result<void> Home::check_new_name(const std::string& name) const {
+  TRY(check_volume_name(name));
+  for (const VolumeEntry& other : file_->description().volumes)
+    if (other.name == name) return Error::make(err::exists, "the pool has a volume '{}'", name);
+  return {};
+}
+
 // Known before it is there, there before it is shown.
-Result<VolumeEntry> Home::add(VolumeEntry entry, FunctionRef<Result<void>()> make) {
-  TRY(check_volume_name(entry.name));
+Result<VolumeEntry> Home::add(VolumeEntry entry, State made_state, FunctionRef<Result<void>()> make) {
+  TRY(check_new_name(entry.name));
   PoolDescription described = file_->description();
-  for (const VolumeEntry& other : described.volumes)
-    if (other.name == entry.name) return Error::make(err::exists, "the pool has a volume '{}'", entry.name);
   entry.state = State::creating;
   described.volumes.push_back(entry);
   TRY(file_->save(std::move(described)));
@@ -219,20 +226,70 @@ Result<VolumeEntry> Home::add(VolumeEntry entry, FunctionRef<Result<void>()> mak
     TRY(forget(entry.id));
     return std::move(made).error();
   }
-  TRY(set_state(entry.id, State::ready));
-  entry.state = State::ready;
+  TRY(set_state(entry.id, made_state));
+  entry.state = made_state;
   return entry;
 }
+
+namespace {
+Result<void> check_size(uint64_t size) {
+  if (size == 0 || size % sector_size != 0)
+    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
+        .expected("such a size", size);
+  return {};
+}
+}  // namespace
 
 Result<VolumeEntry> Home::add_volume(const std::string& name, uint64_t size, const std::string& origin,
                                      std::optional<DeviceId> id) {
   MutexLock lock(mutex_);
-  if (size == 0 || size % sector_size != 0)
-    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
-        .expected("such a size", size);
+  TRY(check_size(size));
   const DeviceId new_id = TRY(choose_id(id));
-  return add({.id = new_id, .name = name, .size = size, .origin = origin},
+  return add({.id = new_id, .name = name, .size = size, .origin = origin}, State::ready,
              [&] { return pool_->create_thin(new_id); });
+}
+
+Result<VolumeEntry> Home::import_volume(const std::string& name, const std::string& from,
+                                        const std::string& format, std::optional<uint64_t> size,
+                                        std::optional<DeviceId> id) {
+  const auto source = TRY(block::open_disk_image(from, format, options_.open));
+  const uint64_t least = round_up(source->size(), sector_size);
+  TRY(check_size(size.value_or(least)));
+  if (size && *size < least)
+    return Error(err::invalid, "the volume would be smaller than what it is to hold")
+        .expected(fmt::format("at least {}", least), *size);
+  VolumeEntry entry;
+  {
+    MutexLock lock(mutex_);
+    const DeviceId new_id = TRY(choose_id(id));
+    entry = TRY(add({.id = new_id, .name = name, .size = size.value_or(least)}, State::importing,
+                    [&] { return pool_->create_thin(new_id); }));
+  }
+  auto filled = fill(entry, *source);
+  MutexLock lock(mutex_);
+  if (filled) filled = set_state(entry.id, State::ready);
+  if (filled) {
+    entry.state = State::ready;
+    return entry;
+  }
+  // What cannot be deleted now is when the pool is next opened.
+  TRY(pool_->delete_device(entry.id));
+  TRY(forget(entry.id));
+  return std::move(filled).error();
+}
+
+Result<void> Home::fill(const VolumeEntry& entry, block::Device& source) {
+  const auto workers = TRY(WorkerPool::create({.name = "import", .threads = 2}));
+  const auto volume = TRY(pool_->open_volume(pool_, entry.id, entry.size, nullptr));
+  TRY(block::copy_device(
+      source, *volume, *workers,
+      {.unit = pool_->block_size(), .cancel = stopping_.token(), .progress = options_.progress}));
+  return {};
+}
+
+void Home::stop() {
+  stopping_.cancel();
+  pool_->stop_waiting();
 }
 
 Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string& name, bool read_only,
@@ -245,7 +302,7 @@ Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string&
   entry.snapshot_of = origin.name;
   entry.read_only = read_only;
   const DeviceId new_id = entry.id;
-  return add(std::move(entry), [&] { return pool_->create_snap(new_id, origin.id); });
+  return add(std::move(entry), State::ready, [&] { return pool_->create_snap(new_id, origin.id); });
 }
 
 Result<void> Home::remove_volume(const std::string& name_or_id) {
@@ -262,9 +319,8 @@ Result<void> Home::remove_volume(const std::string& name_or_id) {
 Result<void> Home::rename_volume(const std::string& name_or_id, const std::string& name) {
   MutexLock lock(mutex_);
   const VolumeEntry entry = TRY(find(name_or_id));
-  TRY(check_volume_name(name));
+  TRY(check_new_name(name));
   PoolDescription described = file_->description();
-  if (described.find(name) != nullptr) return Error::make(err::exists, "the pool has a volume '{}'", name);
   described.find(entry.id)->name = name;
   return file_->save(std::move(described));
 }
@@ -284,7 +340,7 @@ Result<std::shared_ptr<Volume>> Home::open_volume(const VolumeEntry& entry) {
   std::shared_ptr<block::Device> origin;
   if (!entry.origin.empty()) {
     if (auto open = pool_->volume_in_use(entry.id)) return open;
-    origin = TRY(block::FileDevice::open(entry.origin, block::OpenMode::read_only));
+    origin = TRY(options_.open(entry.origin, block::OpenMode::read_only, {}));
   }
   return pool_->open_volume(pool_, entry.id, entry.size, std::move(origin));
 }

@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "block/open.h"
+#include "core/cancel.h"
+#include "core/progress.h"
 #include "thin/home/pool_file.h"
 #include "thin/pool/volume.h"
 
@@ -18,6 +21,11 @@ struct HomeOptions {
   size_t cache_size = 64 << 20;  // bytes of metadata kept in memory
   bool timer = true;
   Logger log;
+  std::string socket;  // where its volumes are served over NBD, for who asks
+  block::DeviceOpener open = [](std::string_view name, block::OpenMode mode, block::FileOptions file) {
+    return block::open_device(name, mode, file);
+  };                     // images to import, origins of volumes
+  ProgressRef progress;  // counts what is imported
 };
 
 // What `karst thin create` asks for; sizes in bytes.
@@ -49,11 +57,17 @@ class Home {
   ~Home();
 
   const std::string& path() const { return file_->path(); }
+  const HomeOptions& options() const { return options_; }
   Pool& pool() { return *pool_; }
   PoolDescription description() const;
 
   Result<VolumeEntry> add_volume(const std::string& name, uint64_t size, const std::string& origin,
                                  std::optional<DeviceId> id);
+  // One that is as large as what is copied into it, or larger; `format` as block::open_disk_image() has it.
+  // Nobody sees the volume before it is whole. err::cancelled after stop().
+  Result<VolumeEntry> import_volume(const std::string& name, const std::string& from,
+                                    const std::string& format, std::optional<uint64_t> size,
+                                    std::optional<DeviceId> id);
   Result<VolumeEntry> add_snapshot(const std::string& of, const std::string& name, bool read_only,
                                    std::optional<DeviceId> id);
   Result<void> remove_volume(const std::string& name_or_id);
@@ -62,6 +76,9 @@ class Home {
   // err::no_device.
   Result<VolumeEntry> volume(const std::string& name_or_id) const;
   Result<std::shared_ptr<Volume>> open_volume(const VolumeEntry& entry);
+
+  // Ends what is being imported, and whoever waits for the pool.
+  void stop();
 
   // A message of the kernel's. Devices made by one are named by their id and have the size of their origin;
   // others have to be given one by resize_volume().
@@ -74,13 +91,18 @@ class Home {
   Result<void> start();
   Result<void> end_unfinished() REQUIRES(mutex_);
   Result<void> adopt_devices() REQUIRES(mutex_);
-  Result<VolumeEntry> add(VolumeEntry entry, FunctionRef<Result<void>()> make) REQUIRES(mutex_);
+  // Its state at last: ready, or importing.
+  Result<VolumeEntry> add(VolumeEntry entry, VolumeEntry::State made, FunctionRef<Result<void>()> make)
+      REQUIRES(mutex_);
+  Result<void> check_new_name(const std::string& name) const REQUIRES(mutex_);
+  Result<void> fill(const VolumeEntry& entry, block::Device& source);
   Result<void> set_state(DeviceId id, VolumeEntry::State state) REQUIRES(mutex_);
   Result<void> forget(DeviceId id) REQUIRES(mutex_);
   Result<DeviceId> choose_id(std::optional<DeviceId> wanted) const REQUIRES(mutex_);
   Result<VolumeEntry> find(const std::string& name_or_id) const REQUIRES(mutex_);
 
   const HomeOptions options_;
+  CancelSource stopping_;
   mutable Mutex mutex_{home_lock};
   const std::unique_ptr<PoolFile> file_;
   cache::Cache cache_;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "block/faulty_device.h"
 #include "thin/format/errors.h"
 #include "thin/home/command.h"
 
@@ -197,6 +198,126 @@ TEST_F(HomeTest, MessagesAndNamesGoTogether_TH003) {
   EXPECT_FALSE(home->volume("3"));
   EXPECT_FALSE(execute(*home, nlohmann::ordered_json::parse(R"({"command": "fly"})")));
   EXPECT_FALSE(execute(*home, nlohmann::ordered_json::parse(R"({"command": "volume-add", "size": "big"})")));
+}
+
+// ---- importing
+
+class ImportTest : public HomeTest {
+ protected:
+  void SetUp() override {
+    HomeTest::SetUp();
+    image = directory_ + "/d";
+  }
+  // Bytes here and there, and holes.
+  void make_image(uint64_t size) {
+    auto file = block::FileDevice::create(image, size).value();
+    for (uint64_t at = 0; at + 4096 <= size; at += 3 * mib) ASSERT_TRUE(file->write(at, bytes));
+  }
+  void expect_image(block::Device& volume) {
+    const auto file = block::FileDevice::open(image, block::OpenMode::read_only).value();
+    std::vector<std::byte> a(file->size()), b(file->size());
+    ASSERT_TRUE(file->read(0, a));
+    ASSERT_TRUE(volume.read(0, b));
+    EXPECT_EQ(a, b);
+  }
+  std::string image;
+};
+
+TEST_F(ImportTest, FillsAVolumeAndMapsWhatIsNotZero) {
+  make_image(20 * mib);
+  create({.data_size = 64 * mib});
+  const auto volume = ask((R"({"command": "volume-add", "name": "root", "from": ")" + image + "\"}").c_str());
+  EXPECT_EQ(volume["size"], 20 * mib);
+  EXPECT_EQ(volume["mapped"], 7 * 65536);
+  ask((R"({"command": "volume-add", "name": "larger", "size": 33554432, "format": "raw", "from": ")" + image +
+       "\"}")
+          .c_str());
+  for (const char* name : {"root", "larger"}) {
+    auto open = home->open_volume(*home->volume(name)).value();
+    expect_image(*open);
+  }
+  reopen();
+  EXPECT_EQ(home->volume("larger")->size, 32 * mib);
+  const auto small = home->import_volume("small", image, "", mib, {});
+  EXPECT_TRUE(small.error().is(err::invalid)) << small.error().message();
+  EXPECT_TRUE(home->import_volume("root", image, "", {}, {}).error().is(err::exists));
+  EXPECT_TRUE(home->import_volume("other", "/no/such/image", "", {}, {}).error().is(err::not_found));
+  EXPECT_EQ(home->description().volumes.size(), 2u);
+}
+
+// An image that cannot be read to its end, a pool that is full: no volume, and no block, is left of it.
+TEST_F(ImportTest, WhatFailsLeavesNothing) {
+  make_image(20 * mib);
+  NewPool wanted{.data_size = 64 * mib};
+  wanted.features.error_if_no_space = true;
+  for (const uint64_t nth : {1, 3}) {
+    const auto below = std::make_shared<std::unique_ptr<block::Device>>();
+    options.open = [&, below](std::string_view name, block::OpenMode mode,
+                              block::FileOptions) -> Result<std::unique_ptr<block::Device>> {
+      *below = TRY(block::FileDevice::open(std::string(name), mode));
+      // The first read looks for the image's format.
+      return std::make_unique<block::FaultyDevice>(
+          **below, block::FaultPlan{.faults = {{.op = block::IoOp::read, .nth = nth + 1}}});
+    };
+    wanted.replace = true;
+    create(wanted);
+    const auto imported = home->import_volume("root", image, "", {}, {});
+    ASSERT_FALSE(imported);
+    EXPECT_TRUE(imported.error().is(err::io)) << imported.error().message();
+    EXPECT_TRUE(home->description().volumes.empty());
+    ASSERT_TRUE(home->pool().quiesce());
+    EXPECT_EQ(home->pool().status().space.data_available, home->pool().status().space.data_blocks);
+  }
+  options.open = HomeOptions().open;
+  wanted.data_size = 4 * 65536;
+  create(wanted);
+  const auto imported = home->import_volume("root", image, "", {}, {});
+  ASSERT_FALSE(imported);
+  EXPECT_TRUE(imported.error().is(err::no_space)) << imported.error().message();
+  EXPECT_TRUE(home->description().volumes.empty());
+  ASSERT_TRUE(home->pool().quiesce());
+  EXPECT_EQ(home->pool().status().space.data_available, 4u);
+}
+
+// Nobody sees a volume that is being filled; a crash in the middle leaves none; stop() ends it.
+TEST_F(ImportTest, IsWholeOrNotThere) {
+  make_image(20 * mib);
+  std::function<void()> meanwhile;
+  const auto below = std::make_shared<std::unique_ptr<block::Device>>();
+  options.open = [&, below](std::string_view name, block::OpenMode mode,
+                            block::FileOptions) -> Result<std::unique_ptr<block::Device>> {
+    *below = TRY(block::FileDevice::open(std::string(name), mode));
+    const auto reads = std::make_shared<std::atomic<unsigned>>(0);
+    return std::make_unique<block::FaultyDevice>(**below, block::FaultPlan{.before = [&, reads](const auto&) {
+      if (reads->fetch_add(1) == 4) meanwhile();
+    }});
+  };
+  create({.data_size = 64 * mib});
+  const std::string copy = directory_ + "/m";
+  meanwhile = [&] {
+    EXPECT_TRUE(home->volume("root").error().is(err::no_device));
+    EXPECT_TRUE(home->volume("0").error().is(err::no_device));
+    EXPECT_TRUE(home->add_volume("root", mib, "", {}).error().is(err::exists));
+    EXPECT_TRUE(home->add_volume("other", mib, "", DeviceId{0}).error().is(err::exists));
+    EXPECT_TRUE(home->remove_volume("root").error().is(err::no_device));
+    EXPECT_EQ(ask(R"({"command": "volume-list"})")["volumes"].size(), 0u);
+    ASSERT_TRUE(home->pool().commit());
+    ASSERT_EQ(std::system(("cp --sparse=always " + path + " " + copy).c_str()), 0);
+  };
+  ASSERT_TRUE(home->import_volume("root", image, "", {}, {}));
+  // What a crash at that moment leaves.
+  {
+    const auto after = Home::open(copy, options);
+    ASSERT_TRUE(after) << after.error().message();
+    EXPECT_TRUE((*after)->description().volumes.empty());
+    ASSERT_TRUE((*after)->pool().quiesce());
+    EXPECT_EQ((*after)->pool().status().space.data_available, (*after)->pool().status().space.data_blocks);
+  }
+  meanwhile = [&] { home->stop(); };
+  const auto stopped = home->import_volume("second", image, "", {}, {});
+  ASSERT_FALSE(stopped);
+  EXPECT_TRUE(stopped.error().is(err::cancelled)) << stopped.error().message();
+  EXPECT_EQ(home->description().volumes.size(), 1u);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "block/open.h"
 #include "core/checksum.h"
 #include "thin/format/errors.h"
 #include "thin/format/space_map.h"
@@ -64,7 +65,7 @@ uint64_t file_size_for(const PoolDescription& description) {
   return PoolFile::metadata_at;
 }
 
-constexpr block::FileOptions file_options{.exclusive = true};
+block::FileOptions file_options(bool shared) { return {.exclusive = !shared}; }
 
 }  // namespace
 
@@ -74,18 +75,18 @@ Result<std::unique_ptr<PoolFile>> PoolFile::create(const std::string& path, Pool
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (exists && !replace) return Error(err::exists, "the file exists").at("file", path);
   auto file = TRY(block::FileDevice::create(
-      path, exists && S_ISREG(info.st_mode) ? 0 : file_size_for(description), file_options));
+      path, exists && S_ISREG(info.st_mode) ? 0 : file_size_for(description), file_options(false)));
   if (exists) TRY(file->resize(file_size_for(description)));
-  std::unique_ptr<PoolFile> made(new PoolFile(path, std::move(file), block::OpenMode::read_write));
+  std::unique_ptr<PoolFile> made(new PoolFile(path, std::move(file), block::OpenMode::read_write, false));
   TRY(made->write_copy(description, 1));
   made->description_ = std::move(description);
   made->generation_ = 1;
   return made;
 }
 
-Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, block::OpenMode mode) {
-  auto file = TRY(block::FileDevice::open(path, mode, file_options));
-  std::unique_ptr<PoolFile> opened(new PoolFile(path, std::move(file), mode));
+Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, block::OpenMode mode, bool shared) {
+  auto file = TRY(block::FileDevice::open(path, mode, file_options(shared)));
+  std::unique_ptr<PoolFile> opened(new PoolFile(path, std::move(file), mode, shared));
   TRY(opened->load());
   return opened;
 }
@@ -135,7 +136,7 @@ Result<block::Device*> PoolFile::part(std::unique_ptr<block::Device>& part, cons
                                       uint64_t at, uint64_t size, const char* name) {
   if (part) return part.get();
   if (!device.empty()) {
-    part = TRY(block::FileDevice::open(device, mode_, file_options));
+    part = TRY(block::open_device(device, mode_, file_options(shared_)));
   } else {
     if (file_->size() < at + size)
       return Error::make(err::corrupt, "the pool's file ends within its {}", name)

@@ -28,8 +28,10 @@ class PoolFile {
   // Makes the file. err::exists if there is one and not `replace`.
   static Result<std::unique_ptr<PoolFile>> create(const std::string& path, PoolDescription description,
                                                   bool replace);
-  // err::busy if another process has it open for writing (or for anything, if this is to write).
-  static Result<std::unique_ptr<PoolFile>> open(const std::string& path, block::OpenMode mode);
+  // err::busy if another process has it open for writing (or for anything, if this is to write), unless
+  // `shared`.
+  static Result<std::unique_ptr<PoolFile>> open(const std::string& path, block::OpenMode mode,
+                                                bool shared = false);
   // Whether a file begins like one.
   static Result<bool> is_one(const std::string& path);
 
@@ -46,8 +48,8 @@ class PoolFile {
   Result<void> grow_data(uint64_t size);
 
  private:
-  PoolFile(std::string path, std::unique_ptr<block::Device> file, block::OpenMode mode)
-      : path_(std::move(path)), file_(std::move(file)), mode_(mode) {}
+  PoolFile(std::string path, std::unique_ptr<block::Device> file, block::OpenMode mode, bool shared)
+      : path_(std::move(path)), file_(std::move(file)), mode_(mode), shared_(shared) {}
   Result<void> load();
   Result<void> write_copy(const PoolDescription& description, uint64_t generation);
   Result<block::Device*> part(std::unique_ptr<block::Device>& part, const std::string& device, uint64_t at,
@@ -58,6 +60,7 @@ class PoolFile {
   const std::string path_;
   const std::unique_ptr<block::Device> file_;
   const block::OpenMode mode_;
+  const bool shared_;
   PoolDescription description_;
   uint64_t generation_ = 0;
   std::unique_ptr<block::Device> metadata_, data_;

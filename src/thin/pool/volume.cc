@@ -413,33 +413,44 @@ Result<void> Volume::overwrite_with_zeroes(uint64_t offset, uint64_t length, IoF
 
 // ---- what is mapped
 
-Result<void> Volume::extents(uint64_t offset, uint64_t length,
-                             FunctionRef<bool(uint64_t, uint64_t, bool)> each) {
+Result<void> Volume::extents(uint64_t offset, uint64_t length, block::ExtentListener each) {
+  // The listener may do I/O, and the walk holds a lock: it looks at so many blocks at a time.
+  constexpr uint64_t blocks_at_once = 1 << 16;
   const uint64_t end = offset + length;
-  uint64_t at = offset;
-  bool more = true;
-  // One run that is told when it ends.
-  uint64_t run_begin = offset;
-  bool run_mapped = false;
-  const auto extend = [&](uint64_t to, bool mapped) {
-    to = std::min(to, end);
-    if (to <= at || !more) return;
-    if (mapped != run_mapped && at > run_begin) {
-      more = each(run_begin, at - run_begin, run_mapped);
-      run_begin = at;
-    }
-    run_mapped = mapped;
-    at = to;
+  const uint64_t origin_end = origin_ ? std::min(end, origin_->size()) : 0;
+  block::ExtentRuns runs(offset, end, each);
+  std::vector<std::pair<uint64_t, uint64_t>> mapped;  // blocks [first, second)
+  const auto tell_unmapped = [&](uint64_t from, uint64_t to) -> Result<void> {
+    if (from < std::min(to, origin_end))
+      TRY(origin_->extents(from, std::min(to, origin_end) - from, [&](uint64_t at, uint64_t run, bool data) {
+        runs.extend(at + run, data);
+        return runs.wanted();
+      }));
+    runs.extend(to, false);
+    return {};
   };
-  TRY(pool_->metadata().walk(*device_, block_at(offset),
-                             VirtualBlock{(end + block_bytes_ - 1) / block_bytes_},
-                             [&](VirtualBlock block, Mapping) {
-                               extend(raw(block) * block_bytes_, false);
-                               extend((raw(block) + 1) * block_bytes_, true);
-                               return more;
-                             }));
-  extend(end, false);
-  if (more && at > run_begin) each(run_begin, at - run_begin, run_mapped);
+  uint64_t told = offset;
+  for (uint64_t block = raw(block_at(offset)); told < end && runs.wanted(); block += blocks_at_once) {
+    const uint64_t window_end = std::min(end, (block + blocks_at_once) * block_bytes_);
+    mapped.clear();
+    TRY(pool_->metadata().walk(*device_, VirtualBlock{block},
+                               VirtualBlock{(window_end + block_bytes_ - 1) / block_bytes_},
+                               [&](VirtualBlock found, Mapping) {
+                                 if (!mapped.empty() && mapped.back().second == raw(found))
+                                   ++mapped.back().second;
+                                 else
+                                   mapped.emplace_back(raw(found), raw(found) + 1);
+                                 return true;
+                               }));
+    for (const auto& [first, last] : mapped) {
+      TRY(tell_unmapped(told, std::min(window_end, first * block_bytes_)));
+      told = std::min(window_end, last * block_bytes_);
+      runs.extend(told, true);
+    }
+    TRY(tell_unmapped(told, window_end));
+    told = window_end;
+  }
+  runs.end();
   return {};
 }
 

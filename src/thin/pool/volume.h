@@ -44,9 +44,8 @@ class Volume final : public block::Device {
   // Like write_zeroes(), but leaves everything mapped.
   Result<void> overwrite_with_zeroes(uint64_t offset, uint64_t length, block::IoFlags flags);
 
-  // What is mapped, as extents: each(offset, length, mapped) covers [offset, offset + length) in order, until
-  // it returns false. Unmapped ranges read as zeroes or from the origin.
-  Result<void> extents(uint64_t offset, uint64_t length, FunctionRef<bool(uint64_t, uint64_t, bool)> each);
+  // What is mapped, and what of the origin is seen through the rest.
+  Result<void> extents(uint64_t offset, uint64_t length, block::ExtentListener each) override;
 
   struct Status {
     uint64_t mapped_blocks = 0;

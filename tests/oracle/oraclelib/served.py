@@ -10,15 +10,15 @@ from oraclelib.nbd import Client
 
 
 class Served:
-    def __init__(self, karst, pool):
-        self.karst, self.pool = karst, pool
+    def __init__(self, karst, pool, *words):
+        self.karst, self.pool, self.words = karst, pool, words
         self.socket = pool + ".nbd"
 
     def __enter__(self):
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.log = open(self.pool + ".log", "w+b")
-        self.server = subprocess.Popen([self.karst, "thin", "serve", self.pool, "-U", self.socket],
+        self.server = subprocess.Popen([self.karst, "thin", "serve", self.pool, "-U", self.socket, *self.words],
                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         limit = time.monotonic() + 60
         while not (os.path.exists(self.socket) and os.path.exists(self.pool + ".control")):

@@ -1,0 +1,42 @@
+// Another device under a name of its own, which keeps alive what that one needs.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "block/device.h"
+
+namespace karst::block {
+
+class HeldDevice final : public Device {
+ public:
+  // With std::shared_ptr's aliasing, whatever owns the device is what is kept. Not writable: writes are
+  // refused, whatever the device below allows.
+  HeldDevice(std::shared_ptr<Device> below, std::string name, bool writable)
+      : below_(std::move(below)), name_(std::move(name)), writable_(writable && below_->writable()) {}
+
+  const std::string& name() const override { return name_; }
+  uint64_t size() const override { return below_->size(); }
+  uint32_t block_size() const override { return below_->block_size(); }
+  bool writable() const override { return writable_; }
+  Result<void> resize(uint64_t size) override { return below_->resize(size); }
+  std::string identity() const override { return below_->identity(); }
+  std::optional<DirectIo> begin_direct(const IoRequest& request) override {
+    return below_->begin_direct(request);
+  }
+  void end_direct(const DirectIo& io) override { below_->end_direct(io); }
+  Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override {
+    return below_->extents(offset, length, each);
+  }
+  void will_read(uint64_t offset, uint64_t length) override { below_->will_read(offset, length); }
+
+ protected:
+  Result<void> perform(const IoRequest& request) override { return below_->run(request.again()); }
+  bool failure_loses_writes() const override { return false; }  // the one below remembers
+
+ private:
+  const std::shared_ptr<Device> below_;
+  const std::string name_;
+  const bool writable_;
+};
+
+}  // namespace karst::block

@@ -1,0 +1,82 @@
+#include "cli/open_named.h"
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "block/held_device.h"
+#include "block/nbd_device.h"
+#include "control/socket.h"
+#include "thin/home/home.h"
+
+namespace karst::cli {
+namespace {
+
+constexpr std::string_view thin_scheme = "thin:";
+constexpr LockClass pools_lock{"cli.pools"};
+
+Result<std::shared_ptr<thin::Home>> open_pool(const std::string& path) {
+  static Mutex mutex(pools_lock);
+  static std::map<std::string, std::weak_ptr<thin::Home>> open;
+  std::error_code error;
+  const auto canonical = std::filesystem::canonical(path, error);
+  if (error) return Error::from_errno(error.value(), "cannot open").at("pool", path);
+  MutexLock lock(mutex);
+  std::weak_ptr<thin::Home>& entry = open[canonical];
+  if (auto home = entry.lock()) return home;
+  std::shared_ptr<thin::Home> home = TRY(thin::Home::open(canonical, {.timer = false}));
+  entry = home;
+  return home;
+}
+
+Result<std::unique_ptr<block::Device>> open_served(const std::string& pool, const std::string& volume,
+                                                   block::OpenMode mode, Error busy) {
+#if KARST_LIBNBD
+  const auto status = control::ask(pool, {{"command", "status"}});
+  if (status && status->contains("socket"))
+    return block::NbdDevice::connect(block::nbd_unix_uri((*status)["socket"].get<std::string>(), volume),
+                                     mode);
+#endif
+  return std::move(busy).while_doing("the pool is not served, and");
+}
+
+Result<std::unique_ptr<block::Device>> open_volume(std::string_view name, block::OpenMode mode) {
+  const std::string_view rest = name.substr(thin_scheme.size());
+  const size_t hash = rest.rfind('#');
+  if (hash == std::string_view::npos || hash == 0 || hash + 1 == rest.size())
+    return Error::make(err::invalid, "'{}' is not of the form thin:POOL#VOLUME", name);
+  const std::string pool(rest.substr(0, hash)), volume(rest.substr(hash + 1));
+  auto home = open_pool(pool);
+  if (!home && home.error().is(err::busy)) return open_served(pool, volume, mode, std::move(home).error());
+  if (!home) return std::move(home).error();
+  const auto entry = TRY((*home)->volume(volume));
+  const bool writable = mode == block::OpenMode::read_write;
+  if (writable && entry.read_only) return Error(err::read_only, "a read-only snapshot").at("device", name);
+  // The volume goes first, then what it is of.
+  struct Opened {
+    std::shared_ptr<thin::Home> home;
+    std::shared_ptr<thin::Volume> volume;
+  };
+  const auto opened = std::make_shared<Opened>(*home, TRY((*home)->open_volume(entry)));
+  return std::make_unique<block::HeldDevice>(std::shared_ptr<block::Device>(opened, opened->volume.get()),
+                                             std::string(name), writable);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::OpenMode mode,
+                                                  block::FileOptions options) {
+  if (name.starts_with(thin_scheme)) return open_volume(name, mode);
+  return block::open_device(name, mode, options);
+}
+
+std::string absolute_name(const std::string& name) {
+  const auto path = path_of(name);
+  return path ? std::filesystem::absolute(*path).string() : name;
+}
+
+std::optional<std::string> path_of(std::string_view name) {
+  return name.starts_with(thin_scheme) ? std::nullopt : block::path_of(name);
+}
+
+}  // namespace karst::cli
