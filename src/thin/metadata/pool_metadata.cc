@@ -24,6 +24,15 @@ class NoSteps final : public CommitSteps {
   void settle() override {}
 };
 
+template <typename F>
+Result<void> without_throwing(F&& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return Error(err::no_memory, "not enough memory");
+  }
+}
+
 uint64_t blocks_of(const block::Device& device) {
   return std::min(device.size() / metadata_block_size, metadata_blocks_max);
 }
@@ -578,6 +587,8 @@ Result<std::optional<PoolMetadata::Commit>> PoolMetadata::prepare_commit() {
   TRY(check_whole());
   if (!changed_) return std::optional<Commit>();
   State& state = *state_;
+  // Half of this is no state to go on from, whatever ends it.
+  broken_ = true;
   TRY(put_devices());
   const SpaceMapRoot data = TRY(state.data.flush());
   const SpaceMapRoot metadata = TRY(state.metadata.flush());
@@ -596,7 +607,7 @@ Result<std::optional<PoolMetadata::Commit>> PoolMetadata::prepare_commit() {
   commit.frozen = state.store.freeze();
   commit.data_state = state.data.freeze();
   commit.transaction = transaction_++;
-  changed_ = false;
+  changed_ = broken_ = false;
   return std::optional<Commit>(std::move(commit));
 }
 
@@ -631,7 +642,7 @@ Result<void> PoolMetadata::commit_now(CommitSteps& steps) {
 
 Result<void> PoolMetadata::commit(CommitSteps& steps) {
   MutexLock one(commit_mutex_);
-  auto committed = commit_now(steps);
+  auto committed = without_throwing([&] { return commit_now(steps); });
   if (committed) return {};
   ExclusiveLock lock(lock_);
   broken_ = true;
@@ -646,16 +657,17 @@ Result<void> PoolMetadata::abort() {
   dirty_.clear();
   in_commit_.clear();
   state_.reset();
-  auto loaded = load(Opening::for_writing);
+  failed_ = true;
+  auto loaded = without_throwing([&] { return load(Opening::for_writing); });
   for (auto& [id, weak] : open_) {
     const ThinDeviceRef device = weak.lock();
     if (!device) continue;
-    if (loaded && !reload_device(*device)) device->exists_ = false;
+    if (loaded && !without_throwing([&] { return reload_device(*device); })) device->exists_ = false;
     if (device->watcher_ != nullptr) device->watcher_->forget_all();
   }
   broken_ = false;
+  failed_ = !loaded;
   if (loaded) return {};
-  failed_ = true;
   return std::move(loaded).error().while_doing("going back to the last durable state");
 }
 

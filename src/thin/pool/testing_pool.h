@@ -43,7 +43,7 @@ inline PoolOptions options_for_tests(FakeClock& clock) {
   return options;
 }
 
-class PoolTest : public testing::Test {
+class PoolTest : public ::testing::Test {
  protected:
   void make(uint64_t data_blocks, uint64_t metadata_size = 4 << 20) {
     devices = std::make_unique<Devices>(data_blocks, metadata_size);

@@ -360,19 +360,18 @@ Result<void> Volume::discard_blocks(VirtualBlock from, VirtualBlock to) {
   // Who read or wrote these blocks has to be done with them; nobody gets them before they are given back
   // (TH-042).
   pool_->in_flight().drain();
-  Result<void> outcome;
   for (const Run& run : unused) {
-    if (outcome) outcome = pass_down(DataBlock{run.begin}, run.end - run.begin);
+    pass_down(DataBlock{run.begin}, run.end - run.begin);
     metadata.give_back(DataBlock{run.begin}, run.end - run.begin);
   }
-  return outcome;
+  return {};
 }
 
-// A discard below is a hint: a device that refuses it after all has lost nothing.
-Result<void> Volume::pass_down(DataBlock begin, uint64_t count) {
-  auto discarded = pool_->data().discard(raw(begin) * block_bytes_, count * block_bytes_);
-  if (!discarded && discarded.error().is(err::unsupported)) return {};
-  return discarded;
+// A hint: whatever the device below says, nothing is lost, and the blocks are free (TH-049).
+void Volume::pass_down(DataBlock begin, uint64_t count) {
+  const auto discarded = pool_->data().discard(raw(begin) * block_bytes_, count * block_bytes_);
+  if (!discarded && !discarded.error().is(err::unsupported))
+    pool_->options().log.warning("a discard was not passed down", {{"pool", pool_->options().name}}, &discarded.error());
 }
 
 Result<void> Volume::serve_write_zeroes(const IoRequest& request) {

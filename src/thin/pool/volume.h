@@ -93,7 +93,7 @@ class Volume final : public block::Device {
   Result<void> transfer(const Part& part, uint64_t data_offset, block::IoFlags flags);
   Result<void> serve_discard(uint64_t offset, uint64_t length);
   Result<void> discard_blocks(VirtualBlock from, VirtualBlock to);
-  Result<void> pass_down(DataBlock begin, uint64_t count);
+  void pass_down(DataBlock begin, uint64_t count);
   Result<void> serve_write_zeroes(const block::IoRequest& request);
   Result<void> write_zero_bytes(uint64_t offset, uint64_t length);
   Result<void> serve_flush();
