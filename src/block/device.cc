@@ -115,8 +115,7 @@ void Device::execute(IoRequest& request) {
 }
 
 void Device::finish(IoRequest& request, Result<void> outcome) {
-  const bool makes_stable = request.op == IoOp::flush || has(request.flags, IoFlags::fua);
-  if (makes_stable && !outcome && !outcome.error().is(err::would_block) && failure_loses_writes())
+  if (makes_stable(request) && !outcome && !outcome.error().is(err::would_block) && failure_loses_writes())
     writes_lost_.store(true, std::memory_order_release);
   else if (request.op == IoOp::flush && outcome && writes_lost_.load(std::memory_order_acquire))
     outcome = Error(err::io, "an earlier flush failed, and what was written before it may be lost")

@@ -64,6 +64,12 @@ struct IoRequest {
   IoRequest again() const { return {op, flags, offset, length, buffers, owner}; }
 };
 
+// Whether the request ends only when it, and what it has to find done before it, is on stable storage: a
+// flush, which is an operation of its own, or a write with the FUA flag (TH-017).
+constexpr bool makes_stable(const IoRequest& request) {
+  return request.op == IoOp::flush || (request.op != IoOp::read && has(request.flags, IoFlags::fua));
+}
+
 // Where io_uring may do a request as it stands.
 struct DirectIo {
   int fd = -1;

@@ -185,8 +185,8 @@ Result<void> NbdDevice::perform(const IoRequest& request) {
   if (request.op == IoOp::discard && !can_trim_) return failed_request(*this, request, EOPNOTSUPP);
   Lease lease(*this, TRY(take()));
   TRY(transfer(lease.get(), request));
-  const bool flush_for_fua = has(request.flags, IoFlags::fua) && !can_fua_;
-  if ((request.op == IoOp::flush || flush_for_fua) && can_flush_ && ::nbd_flush(lease.get(), 0) != 0)
+  const bool stable_already = request.op != IoOp::flush && can_fua_;
+  if (makes_stable(request) && !stable_already && can_flush_ && ::nbd_flush(lease.get(), 0) != 0)
     return failed_request(*this, request, last_errno());
   return {};
 }

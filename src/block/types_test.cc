@@ -18,6 +18,19 @@ static_assert(!converts<IoOp, IoFlags> && !converts<IoFlags, IoOp>);
 static_assert(!converts<int, IoOp> && !converts<int, IoFlags> && !converts<IoFlags, int>);
 static_assert(!can_be_or_ed<IoOp, IoFlags> && !can_be_or_ed<IoOp, IoOp> && can_be_or_ed<IoFlags, IoFlags>);
 
+// TH-017: one predicate says which requests need what came before on stable storage.
+constexpr IoRequest asking(IoOp op, IoFlags flags) { return {.op = op, .flags = flags}; }
+static_assert(makes_stable(asking(IoOp::flush, IoFlags::none)) &&
+              makes_stable(asking(IoOp::flush, IoFlags::nowait)));
+static_assert(makes_stable(asking(IoOp::write, IoFlags::fua)) &&
+              makes_stable(asking(IoOp::write_zeroes, IoFlags::fua)) &&
+              makes_stable(asking(IoOp::discard, IoFlags::fua | IoFlags::nowait)));
+static_assert(!makes_stable(asking(IoOp::write, IoFlags::none)) &&
+              !makes_stable(asking(IoOp::write, IoFlags::nowait)) &&
+              !makes_stable(asking(IoOp::read, IoFlags::none)) &&
+              !makes_stable(asking(IoOp::discard, IoFlags::none)) &&
+              !makes_stable(asking(IoOp::write_zeroes, IoFlags::none)));
+
 // CO-012: the operation is in the request and not beside it.
 template <typename... Arguments>
 concept can_be_run = requires(Device& device, IoRequest request, Arguments... arguments) {

@@ -98,8 +98,26 @@ Home::Home(std::unique_ptr<PoolFile> file, HomeOptions options)
 
 Home::~Home() = default;
 
+namespace {
+// A pool's file may be made anew, but not so that a pool's metadata has the data device of none, or of
+// another (TH-022).
+Result<void> check_same_pool(const std::string& path, const NewPool& wanted) {
+  if (wanted.metadata.empty()) return {};
+  const auto file = PoolFile::open(path, block::OpenMode::read_only);
+  if (!file) return {};
+  const PoolDescription& described = (*file)->description();
+  if (described.metadata != wanted.metadata || described.data == wanted.data) return {};
+  if (!TRY(look_at(wanted.metadata)).super) return {};
+  return Error(err::invalid, "the data device of a pool cannot be changed")
+      .at("pool", path)
+      .expected(described.data.empty() ? "the pool's file" : described.data,
+                wanted.data.empty() ? "the pool's file" : wanted.data);
+}
+}  // namespace
+
 Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPool& wanted,
                                            HomeOptions options) {
+  if (wanted.replace) TRY(check_same_pool(path, wanted));
   auto file = TRY(PoolFile::create(path, TRY(describe(wanted)), wanted.replace));
   std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
   auto started = home->start();

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "block/faulty_device.h"
 #include "thin/format/errors.h"
@@ -198,6 +200,53 @@ TEST_F(HomeTest, MessagesAndNamesGoTogether_TH003) {
   EXPECT_FALSE(home->volume("3"));
   EXPECT_FALSE(execute(*home, nlohmann::ordered_json::parse(R"({"command": "fly"})")));
   EXPECT_FALSE(execute(*home, nlohmann::ordered_json::parse(R"({"command": "volume-add", "size": "big"})")));
+}
+
+// TH-026: a pool is there when all of it is: of several that open it at once one has it, whole, and the
+// others are told; an opening that fails half way leaves nothing behind, not even its lock.
+TEST_F(HomeTest, OpeningAtOnceGivesOneWholePool_TH026) {
+  create({.data_size = 64 * mib});
+  ASSERT_TRUE(home->add_volume("root", 32 * mib, "", {}));
+  home.reset();
+  for (unsigned round = 0; round < 20; ++round) {
+    std::vector<std::thread> threads;
+    std::atomic<unsigned> whole{0}, waiting{4};
+    for (unsigned i = 0; i < 4; ++i)
+      threads.emplace_back([&] {
+        const auto opened = Home::open(path, options);
+        if (opened) {
+          const auto volume = (*opened)->open_volume(*(*opened)->volume("root"));
+          if (volume && (*volume)->write(0, bytes)) ++whole;
+        } else {
+          EXPECT_TRUE(opened.error().is(err::busy)) << opened.error().message();
+        }
+        // Held until all have tried.
+        --waiting;
+        while (waiting != 0) std::this_thread::yield();
+      });
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(whole, 1u);
+  }
+}
+
+// TH-026
+TEST_F(HomeTest, AnOpeningThatFailsLeavesNoLock_TH026) {
+  create({.data_size = 64 * mib});
+  home.reset();
+  {
+    // Metadata that cannot be read: its superblock, then a block further on.
+    auto file = block::FileDevice::open(path, block::OpenMode::read_write).value();
+    std::vector<std::byte> super(4096), damaged(4096, std::byte{1});
+    ASSERT_TRUE(file->read(PoolFile::metadata_at, super));
+    ASSERT_TRUE(file->write(PoolFile::metadata_at, damaged));
+    for (int i = 0; i < 3; ++i) {
+      const auto opened = Home::open(path, options);
+      ASSERT_FALSE(opened);
+      EXPECT_FALSE(opened.error().is(err::busy)) << opened.error().message();
+    }
+    ASSERT_TRUE(file->write(PoolFile::metadata_at, super));
+  }
+  reopen();
 }
 
 // ---- importing

@@ -1,5 +1,6 @@
-// What faults of the data device do: the request that met one says so, what others have is not touched, the pool stays in
-// the mode that Linux's would be in (drivers/md/dm-thin.c), and reads go on. Faults of the metadata: race_test.cc.
+// What faults of the data device do: the request that met one says so, what others have is not touched, the
+// pool stays in the mode that Linux's would be in (drivers/md/dm-thin.c), and reads go on. Faults of the
+// metadata: race_test.cc.
 #include <thread>
 
 #include "thin/format/errors.h"
@@ -75,8 +76,8 @@ TEST_F(FaultTest, AWriteInPlaceThatFailsIsTheWritersAlone) {
   EXPECT_TRUE(one->flush());
 }
 
-// TH-054: copying and zeroing have one way to fail, the end of the request that needed them; then nothing is mapped, and
-// the block that was taken for it is free again.
+// TH-054: copying and zeroing have one way to fail, the end of the request that needed them; then nothing is
+// mapped, and the block that was taken for it is free again.
 TEST_F(FaultTest, ABlockThatCannotBeMadeIsNotMapped_TH054) {
   const uint64_t before = used();
   fail(IoOp::write);
@@ -96,8 +97,8 @@ TEST_F(FaultTest, ABlockThatCannotBeMadeIsNotMapped_TH054) {
   EXPECT_EQ(used(), before + 1);
 }
 
-// TH-010: metadata whose data may be lost is not committed. As Linux's, the pool gives the transaction up and is read-only;
-// what was durable is there.
+// TH-010: metadata whose data may be lost is not committed. As Linux's, the pool gives the transaction up and
+// is read-only; what was durable is there.
 TEST_F(FaultTest, AFlushThatFailsEndsTheTransaction_TH010_TH021) {
   ASSERT_TRUE(one->write(20 * block_bytes, bytes));
   fail(IoOp::flush);
@@ -135,8 +136,8 @@ TEST_F(FaultTest, ADataDeviceThatIsFullFailsTheWriteAlone) {
   EXPECT_TRUE(one->write(20 * block_bytes, bytes));
 }
 
-// TH-049: what is passed down is a hint. Whichever piece of it fails, the range is unmapped, its blocks are free, and the
-// request has one outcome; the kernel's is success.
+// TH-049, TH-050: what is passed down is a hint. Whichever piece of it fails, the range is unmapped, its
+// blocks are free, and the request has one outcome; the kernel's is success.
 TEST_F(FaultTest, APieceOfAPassdownThatFailsChangesNothing_TH049) {
   // Every other block is the volume's own: pieces.
   for (uint64_t i = 0; i < 8; i += 2) ASSERT_TRUE(one->write(i * block_bytes, bytes));
@@ -160,8 +161,8 @@ TEST_F(FaultTest, APieceOfAPassdownThatFailsChangesNothing_TH049) {
   expect_kept(*two);
 }
 
-// The n-th request of the data device fails, whatever it is, while volumes are written, read, trimmed and flushed by
-// several threads; each of them is answered, and after a flush that succeeded its data is there.
+// The n-th request of the data device fails, whatever it is, while volumes are written, read, trimmed and
+// flushed by several threads; each of them is answered, and after a flush that succeeded its data is there.
 TEST_F(FaultTest, EveryFailureOfTheDataIsAnswered) {
   for (uint64_t nth = 1; nth < 80; nth += 3) {
     one.reset();
@@ -176,7 +177,8 @@ TEST_F(FaultTest, EveryFailureOfTheDataIsAnswered) {
       threads.emplace_back([&durable, volume = volume, slot = static_cast<size_t>(slot)] {
         const uint64_t base = 10 * block_bytes;
         for (uint64_t version = 0; version < 12; ++version) {
-          const bool written = volume->write(base + version * 8192, pattern(version + 1000 * slot, 8192)).has_value();
+          const bool written =
+              volume->write(base + version * 8192, pattern(version + 1000 * slot, 8192)).has_value();
           static_cast<void>(volume->discard(9 * block_bytes, block_bytes));
           static_cast<void>(volume->write(9 * block_bytes, pattern(1, 4096)));
           if (written && volume->flush()) durable[slot] = version;

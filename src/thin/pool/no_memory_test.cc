@@ -1,5 +1,6 @@
-// When memory ends (TH-028): from its n-th allocation on, none of a step succeeds. Whatever the step says then, what was
-// acknowledged is there, the pool goes on or is read-only, and what is on its devices is consistent.
+// When memory ends (TH-028): from its n-th allocation on, none of a step succeeds. Whatever the step says
+// then, what was acknowledged is there, the pool goes on or is read-only, and what is on its devices is
+// consistent.
 #include "block/overlay_device.h"
 #include "core/testing_allocation.h"
 #include "thin/format/errors.h"
@@ -38,8 +39,8 @@ class NoMemoryTest : public PoolTest {
           << volume.id() << " block " << i;
   }
 
-  // Runs the step in a new pool with ever more allocations that succeed, until all do. `after` is called when there is
-  // memory again, with whether the step succeeded.
+  // Runs the step in a new pool with ever more allocations that succeed, until all do. `after` is called when
+  // there is memory again, with whether the step succeeded.
   void fail_each(const std::function<Result<void>()>& step, const std::function<void(bool)>& after) {
     int failures = 0;
     for (int n = 0, met = 1; met != 0; ++n) {
@@ -135,7 +136,8 @@ TEST_F(NoMemoryTest, FlushingWhatIsNew_TH028) {
           block::OverlayDevice metadata(*devices->metadata), data(*devices->data);
           cache::Cache other{{.limit = 16 << 20}};
           std::shared_ptr<Pool> after = Pool::open(metadata, data, other, block_sectors, options).value();
-          EXPECT_EQ(read_all(**after->open_volume(after, 0, volume_blocks * block_bytes), 12 * block_bytes, block_bytes),
+          EXPECT_EQ(read_all(**after->open_volume(after, 0, volume_blocks * block_bytes), 12 * block_bytes,
+                             block_bytes),
                     bytes);
         }
       });

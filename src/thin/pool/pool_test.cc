@@ -178,6 +178,104 @@ TEST_F(PoolStateTest, FullMetadataLosesNothing) {
   EXPECT_EQ(read_all(*volume, place(written - 1) * block_bytes, 512), sector);
 }
 
+// TH-037, TH-038: the mark for the metadata is in the status, and each crossing of it is one event; whoever
+// hears of it needs no second one.
+TEST_F(PoolStateTest, TheMetadataLowWaterEventComesOnceForEachCrossing_TH038) {
+  options.features.zero_new_blocks = false;
+  make(30000, 768 << 10);
+  const auto volume = create(0, 1 << 20);
+  const uint64_t mark = pool->status().metadata_low_water;
+  EXPECT_EQ(mark, 48u);  // a quarter of it
+  ASSERT_TRUE(volume->flush());
+  const uint64_t before = pool->events();
+  std::vector<std::byte> sector(512, std::byte{7});
+  uint64_t written = 0;
+  const auto write_until = [&](auto&& enough) {
+    while (written < 29989 && !enough()) {
+      ASSERT_TRUE(volume->write(written * 37 % 29989 * 33 * block_bytes, sector));
+      if (++written % 16 == 0) {
+        ASSERT_TRUE(volume->flush());
+      }
+    }
+  };
+  write_until([&] { return pool->status().space.metadata_available < mark; });
+  ASSERT_TRUE(volume->flush());
+  EXPECT_EQ(pool->events(), before + 1);
+  // A subscriber decides by the status alone.
+  EXPECT_LT(pool->status().space.metadata_available, pool->status().metadata_low_water);
+  const uint64_t now = written;
+  write_until([&] { return written == now + 200; });
+  EXPECT_EQ(pool->events(), before + 1);
+  // Room again, and the mark crossed again.
+  ASSERT_TRUE(volume->discard(0, uint64_t{1 << 20} * block_bytes));
+  ASSERT_TRUE(pool->quiesce());
+  written = 0;
+  EXPECT_GE(pool->status().space.metadata_available, mark);
+  EXPECT_EQ(pool->events(), before + 1);
+  write_until([&] { return pool->status().space.metadata_available < mark; });
+  ASSERT_TRUE(volume->flush());
+  EXPECT_EQ(pool->events(), before + 2);
+}
+
+// TH-058: the limit of the metadata's cache may change at any time, and is kept from then on, with requests
+// under way.
+TEST_F(PoolStateTest, TheCachesLimitMayChangeAtAnyTime_TH058) {
+  options.features.zero_new_blocks = false;
+  make(20000, 4 << 20);
+  const auto volume = create(0, 20000);
+  std::vector<std::byte> sector(512, std::byte{7});
+  for (uint64_t i = 0; i < 20000; ++i) ASSERT_TRUE(volume->write(i * block_bytes, sector));
+  ASSERT_TRUE(volume->flush());
+  ASSERT_TRUE(pool->quiesce());
+  std::atomic<bool> ended{false};
+  std::thread reader([&] {
+    std::vector<std::byte> into(512);
+    for (uint64_t i = 0; !ended; i = (i + 7919) % 20000) EXPECT_TRUE(volume->read(i * block_bytes, into));
+  });
+  for (const size_t limit : {size_t{256} << 10, size_t{16} << 20, size_t{512} << 10}) {
+    cache.set_limit(limit);
+    for (uint64_t i = 0; i < 2000; ++i) {
+      ASSERT_TRUE(pool->metadata().walk(*pool->metadata().open_device(0).value(), VirtualBlock{i * 10},
+                                        VirtualBlock{i * 10 + 1},
+                                        [](VirtualBlock, Mapping) { return true; }));
+      // What is pinned at the moment may be beyond it.
+      if (i > 100) {
+        EXPECT_LE(cache.statistics().bytes, limit + (256 << 10));
+      }
+    }
+  }
+  ended = true;
+  reader.join();
+}
+
+// TH-039: blocks whose discards are still under way are counted by nobody: who finds none waits or fails for
+// lack of space, and in no other way; and once all is quiet, the pool writes again.
+TEST_F(PoolStateTest, FillingWhileDiscardsEndLacksSpaceAndNothingElse_TH039) {
+  options.features.error_if_no_space = true;
+  make(12);
+  std::vector<std::shared_ptr<Volume>> volumes;
+  for (DeviceId id = 0; id < 3; ++id) volumes.push_back(create(id, 12));
+  std::vector<std::thread> threads;
+  for (const auto& volume : volumes)
+    threads.emplace_back([&, volume] {
+      for (unsigned round = 0; round < 60; ++round) {
+        for (uint64_t i = 0; i < 6; ++i) {
+          const auto written = volume->write(i * block_bytes, block);
+          if (!written) {
+            EXPECT_TRUE(written.error().is(err::no_space)) << written.error().message();
+          }
+        }
+        EXPECT_TRUE(volume->discard(0, 12 * block_bytes));
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  ASSERT_TRUE(pool->quiesce());
+  EXPECT_EQ(pool->mode(), PoolMode::write);
+  EXPECT_FALSE(pool->status().needs_check);
+  EXPECT_EQ(used(), 0u);
+  for (const auto& volume : volumes) EXPECT_TRUE(volume->write(0, block));
+}
+
 // TH-021, TH-035, TH-055: a write error of the metadata ends changes, not reads, and clients see an I/O
 // error.
 TEST_F(PoolStateTest, AFailedCommitMakesThePoolReadOnly) {

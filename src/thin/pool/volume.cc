@@ -85,8 +85,7 @@ std::optional<Volume::Place> Volume::locate(const IoRequest& request) {
   if (!entry || entry->known != MappingTable::Known::mapped) return std::nullopt;
   if (writes && !is_written_in_place(*entry)) return std::nullopt;
   // A FUA write says that its mapping is durable too.
-  if (has(request.flags, IoFlags::fua) && !pool_->metadata().is_durable(device_->changed_in()))
-    return std::nullopt;
+  if (makes_stable(request) && !pool_->metadata().is_durable(device_->changed_in())) return std::nullopt;
   return Place{std::move(pass), data_offset(entry->mapping, request.offset)};
 }
 
@@ -208,7 +207,7 @@ Result<void> Volume::serve_write(const IoRequest& request) {
     }
     TRY(write_slowly(part));
   }
-  if (has(request.flags, IoFlags::fua) && !pool_->metadata().is_durable(device_->changed_in()))
+  if (makes_stable(request) && !pool_->metadata().is_durable(device_->changed_in()))
     return pool_->make_durable(*device_);
   return {};
 }
@@ -371,7 +370,8 @@ Result<void> Volume::discard_blocks(VirtualBlock from, VirtualBlock to) {
 void Volume::pass_down(DataBlock begin, uint64_t count) {
   const auto discarded = pool_->data().discard(raw(begin) * block_bytes_, count * block_bytes_);
   if (!discarded && !discarded.error().is(err::unsupported))
-    pool_->options().log.warning("a discard was not passed down", {{"pool", pool_->options().name}}, &discarded.error());
+    pool_->options().log.warning("a discard was not passed down", {{"pool", pool_->options().name}},
+                                 &discarded.error());
 }
 
 Result<void> Volume::serve_write_zeroes(const IoRequest& request) {
@@ -387,7 +387,7 @@ Result<void> Volume::serve_write_zeroes(const IoRequest& request) {
     TRY(serve_discard(from, to - from));
     TRY(write_zero_bytes(to, end - to));
   }
-  if (has(request.flags, IoFlags::fua)) return pool_->make_durable(*device_);
+  if (makes_stable(request)) return pool_->make_durable(*device_);
   return {};
 }
 

@@ -122,6 +122,29 @@ TEST_F(VolumeTest, DiscardsUnmapWholeBlocks) {
   EXPECT_EQ(used(), 0);
 }
 
+// TH-048: sizes around the limits that are published; a part of a block, and what lies beyond, is never
+// touched.
+TEST_F(VolumeTest, DiscardsAroundTheirLimits_TH048) {
+  make(4096);
+  const auto volume = create(0, 3000);
+  const uint64_t most = volume->discard_max(), unit = volume->discard_granularity();
+  ASSERT_EQ(most % unit, 0u);
+  for (const uint64_t begin : {uint64_t{0}, unit, unit - 512})
+    for (const uint64_t length :
+         {unit - 512, unit, unit + 512, most - 512, most, most + 512, most + unit, 2 * most + 512}) {
+      for (uint64_t i = 0; i < 3000; ++i) ASSERT_TRUE(volume->write(i * unit, Bytes(pattern(i, 512))));
+      ASSERT_TRUE(volume->discard(begin, length));
+      const uint64_t first = (begin + unit - 1) / unit, last = (begin + length) / unit;
+      EXPECT_EQ(volume->status()->mapped_blocks, 3000 - (last > first ? last - first : 0))
+          << begin << " " << length;
+      if (first > 0) {
+        EXPECT_EQ(read_all(*volume, (first - 1) * unit, 512), pattern(first - 1, 512));
+      }
+      EXPECT_EQ(read_all(*volume, std::max(first, last) * unit, 512), pattern(std::max(first, last), 512));
+      ASSERT_TRUE(pool->quiesce());
+    }
+}
+
 // TH-046
 TEST_F(VolumeTest, DiscardsAreRefusedWhereThePoolIgnoresThem) {
   options.features.handle_discards = false;
