@@ -548,6 +548,11 @@ TEST(OpenDevice, NamesWhatItCannotOpen) {
   }
 }
 
+TEST(OpenDevice, ReadsTheNamesOfCephsImages) {
+  for (const char* spec : {"rbd:pool", "rbd:/image", "rbd:pool/", "rbd:a/b/c/d", "rbd:pool/image:size=1"})
+    EXPECT_TRUE(open_device(spec, OpenMode::read_only).error().is(err::invalid)) << spec;
+}
+
 TEST(OpenDevice, TellsFilesFromOtherDevices) {
   EXPECT_EQ(path_of("/dev/sdb"), "/dev/sdb");
   EXPECT_EQ(path_of("file:nbd:x"), "nbd:x");

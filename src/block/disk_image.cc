@@ -1,14 +1,10 @@
 #include "block/disk_image.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <filesystem>
-#include <vector>
 
-#include "block/nbd_device.h"
+#include "block/nbd_helper.h"
 #include "core/endian.h"
 
 namespace karst::block {
@@ -61,56 +57,14 @@ Result<std::string> guess_format(Device& device) {
   return std::string("raw");
 }
 
-#if KARST_LIBNBD
-
-bool is_installed(const char* program) {
-  const char* path = std::getenv("PATH");
-  for (std::string_view rest = path != nullptr ? path : "/usr/bin:/bin"; !rest.empty();) {
-    const size_t end = std::min(rest.find(':'), rest.size());
-    if (::access((std::string(rest.substr(0, end)) + "/" + program).c_str(), X_OK) == 0) return true;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return false;
-}
-
-Result<std::unique_ptr<Device>> read_with(std::vector<std::string> command, const std::string& name) {
-  if (!is_installed(command[0].c_str()))
-    return Error::make(err::unsupported, "reading this needs {}, which is not installed", command[0])
-        .at("image", name);
-  return NbdDevice::serve(std::move(command), name, OpenMode::read_only);
-}
-
-Result<std::unique_ptr<Device>> open_url(const std::string& url) {
-  return read_with({"nbdkit", "curl", "url=" + url}, url);
-}
-
-// A comma in an option's value is written twice.
-std::string option(std::string_view key, std::string_view value) {
-  std::string text = fmt::format(",{}=", key);
-  for (const char c : value) text += c == ',' ? std::string(",,") : std::string(1, c);
-  return text;
-}
-
 Result<std::unique_ptr<Device>> open_with_qemu(const std::string& name, const std::string& format) {
   const auto path = path_of(name);
   if (!path || is_url(name))
     return Error::make(err::unsupported, "an image of format {} has to be a file", format).at("image", name);
-  return read_with({"qemu-nbd", "--read-only", "--image-opts",
-                    "driver=" + format + option("file.driver", "file") +
-                        option("file.filename", std::filesystem::absolute(*path).string())},
-                   name);
+  return served_by_qemu(
+      format, {{"file.driver", "file"}, {"file.filename", std::filesystem::absolute(*path).string()}}, name,
+      OpenMode::read_only);
 }
-
-#else
-
-Result<std::unique_ptr<Device>> open_url(const std::string& url) {
-  return Error(err::unsupported, "this build reads no URLs").at("image", url);
-}
-Result<std::unique_ptr<Device>> open_with_qemu(const std::string& name, const std::string&) {
-  return Error(err::unsupported, "this build reads raw images alone").at("image", name);
-}
-
-#endif
 
 }  // namespace
 
@@ -125,7 +79,8 @@ Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const s
           format, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }))
     return Error::make(err::invalid, "'{}' is no format", format);
   if (!format.empty() && format != "raw") return open_with_qemu(name, format);
-  auto device = TRY(is_url(name) ? open_url(name) : open(name, OpenMode::read_only, {}));
+  auto device = TRY(is_url(name) ? served_by({"nbdkit", "curl", "url=" + name}, name, OpenMode::read_only)
+                                 : open(name, OpenMode::read_only, {}));
   const std::string found = format.empty() ? TRY(guess_format(*device)) : format;
   if (found == "raw") return device;
   return open_with_qemu(name, found);

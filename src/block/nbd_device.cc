@@ -160,20 +160,21 @@ void NbdDevice::give_back(Connection connection) {
   returned_.notify_one();
 }
 
+// Old connections know the old size, and refuse what is beyond it. They end first: of a server of our own
+// there is one.
 Result<void> NbdDevice::resize(uint64_t size) {
-  if (!command_.empty()) return Device::resize(size);
+  TRY(flush());
+  MutexLock lock(mutex_);
+  while (idle_.size() != connections_) returned_.wait(mutex_);
+  idle_.clear();
+  connections_ = 0;
   Connection fresh = TRY(connect_once());
   const int64_t found = ::nbd_get_size(fresh.get());
   if (found < 0) return failed("asking for the size");
+  idle_.push_back(std::move(fresh));
+  connections_ = 1;
   if (static_cast<uint64_t>(found) < size)
     return Error(err::no_space, "the export is too small").expected(size, found).at("device", name_);
-  // Old connections know the old size, and refuse what is beyond it.
-  std::vector<Connection> old;
-  MutexLock lock(mutex_);
-  while (idle_.size() != connections_) returned_.wait(mutex_);
-  old.swap(idle_);
-  connections_ = 1;
-  idle_.push_back(std::move(fresh));
   size_.store(size, std::memory_order_release);
   return {};
 }

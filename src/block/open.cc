@@ -4,6 +4,7 @@
 
 #include "block/memory_device.h"
 #include "block/nbd_device.h"
+#include "block/nbd_helper.h"
 
 namespace karst::block {
 namespace {
@@ -50,6 +51,7 @@ Result<std::unique_ptr<Device>> open_device(std::string_view spec, OpenMode mode
 #if KARST_LIBNBD
   if (spec.starts_with("nbd")) return NbdDevice::connect(std::string(spec), mode);
 #endif
+  if (spec.starts_with("rbd:")) return open_rbd(spec, mode);
   return Error::make(err::unsupported, "this build has no {} devices", spec.substr(0, spec.find(':')))
       .at("device", spec);
 }

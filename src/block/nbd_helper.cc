@@ -1,0 +1,95 @@
+#include "block/nbd_helper.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "block/nbd_device.h"
+
+namespace karst::block {
+namespace {
+
+#if KARST_LIBNBD
+bool is_installed(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  for (std::string_view rest = path != nullptr ? path : "/usr/bin:/bin"; !rest.empty();) {
+    const size_t end = std::min(rest.find(':'), rest.size());
+    if (::access((std::string(rest.substr(0, end)) + "/" + program).c_str(), X_OK) == 0) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
+#endif
+
+// The text up to the first of these, which is removed from the rest with it.
+std::string take_until(std::string_view& rest, std::string_view ends) {
+  const size_t end = std::min(rest.find_first_of(ends), rest.size());
+  std::string taken(rest.substr(0, end));
+  rest.remove_prefix(end);
+  return taken;
+}
+
+}  // namespace
+
+#if KARST_LIBNBD
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode) {
+  if (!is_installed(command[0]))
+    return Error::make(err::unsupported, "this needs {}, which is not installed", command[0])
+        .at("device", name);
+  return NbdDevice::serve(std::move(command), std::move(name), mode);
+}
+#else
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode) {
+  return Error::make(err::unsupported, "this build, without libnbd, cannot use {}", command[0])
+      .at("device", name);
+}
+#endif
+
+Result<std::unique_ptr<Device>> served_by_qemu(
+    const std::string& driver, const std::vector<std::pair<std::string, std::string>>& options,
+    std::string name, OpenMode mode) {
+  std::string words = "driver=" + driver;
+  for (const auto& [key, value] : options) {
+    words += "," + key + "=";
+    for (const char c : value) words += c == ',' ? std::string(",,") : std::string(1, c);
+  }
+  std::vector<std::string> command = {"qemu-nbd", "--discard=unmap"};
+  if (mode == OpenMode::read_only) command.push_back("--read-only");
+  command.insert(command.end(), {"--image-opts", words});
+  return served_by(std::move(command), std::move(name), mode);
+}
+
+Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
+  constexpr std::string_view scheme = "rbd:";
+  const Error wrong = Error::make(
+      err::invalid, "'{}' is not of the form rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]",
+      spec);
+  std::string_view rest = spec.substr(scheme.size());
+  std::vector<std::string> path;
+  do {
+    if (!path.empty()) rest.remove_prefix(1);
+    path.push_back(take_until(rest, "/@:"));
+  } while (rest.starts_with('/'));
+  if (path.size() < 2 || path.size() > 3 || std::ranges::find(path, "") != path.end()) return wrong.clone();
+  std::vector<std::pair<std::string, std::string>> options = {{"pool", path[0]}, {"image", path.back()}};
+  if (path.size() == 3) options.emplace_back("namespace", path[1]);
+  if (rest.starts_with('@')) {
+    rest.remove_prefix(1);
+    options.emplace_back("snapshot", take_until(rest, ":"));
+  }
+  while (rest.starts_with(':')) {
+    rest.remove_prefix(1);
+    const std::string word = take_until(rest, ":");
+    if (word.starts_with("id="))
+      options.emplace_back("user", word.substr(3));
+    else if (word.starts_with("conf="))
+      options.emplace_back("conf", word.substr(5));
+    else
+      return wrong.clone();
+  }
+  if (!rest.empty()) return wrong.clone();
+  return served_by_qemu("rbd", options, std::string(spec), mode);
+}
+
+}  // namespace karst::block

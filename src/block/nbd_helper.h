@@ -1,0 +1,28 @@
+// Devices that other programs know how to read, and serve to us alone over NBD: started with the device,
+// ended with it.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "block/device.h"
+#include "block/file_device.h"
+
+namespace karst::block {
+
+// `name` is the device's, for messages. err::unsupported if the program is not installed, or this build has
+// no libnbd.
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode);
+// What qemu's block driver of that name, with those options, opens.
+Result<std::unique_ptr<Device>> served_by_qemu(
+    const std::string& driver, const std::vector<std::pair<std::string, std::string>>& options,
+    std::string name, OpenMode mode);
+
+// An image of a Ceph cluster, by way of qemu's rbd driver:
+// rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]. err::invalid if the name is not like that.
+// Nothing keeps other clients away from it.
+Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode);
+
+}  // namespace karst::block
