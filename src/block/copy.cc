@@ -48,7 +48,9 @@ Result<CopyReport> copy_device(Device& from, Device& to, WorkerPool& pool, const
   const uint64_t rounded = (size + block - 1) / block * block;
   if (rounded > to.size())
     return Error(err::no_space, "the target is smaller").at("device", to.name()).expected(rounded, to.size());
-  const uint64_t unit = std::max<uint64_t>(options.unit / block * block, block);
+  // Large units in parts: what is read ahead has a bound that does not depend on them.
+  const uint64_t unit =
+      std::clamp<uint64_t>(options.unit / block * block, block, std::max(block, piece_size));
   const uint64_t piece = std::max(unit, piece_size / unit * unit);
   options.progress.begin_phase("copying", size);
 

@@ -14,6 +14,7 @@
 #include "block/device_test_kinds.h"
 #include "block/file_device.h"
 #include "block/memory_device.h"
+#include "block/nbd_helper.h"
 #include "block/open.h"
 
 namespace karst::block {
@@ -551,6 +552,14 @@ TEST(OpenDevice, NamesWhatItCannotOpen) {
 TEST(OpenDevice, ReadsTheNamesOfCephsImages) {
   for (const char* spec : {"rbd:pool", "rbd:/image", "rbd:pool/", "rbd:a/b/c/d", "rbd:pool/image:size=1"})
     EXPECT_TRUE(open_device(spec, OpenMode::read_only).error().is(err::invalid)) << spec;
+  EXPECT_EQ(parse_rbd("rbd:vms/a,b").value(), (QemuOptions{{"pool", "vms"}, {"image", "a,b"}}));
+  EXPECT_EQ(parse_rbd("rbd:vms/lab/disk@monday:id=karst:conf=/etc/c.conf").value(),
+            (QemuOptions{{"pool", "vms"},
+                         {"image", "disk"},
+                         {"namespace", "lab"},
+                         {"snapshot", "monday"},
+                         {"user", "karst"},
+                         {"conf", "/etc/c.conf"}}));
 }
 
 TEST(OpenDevice, TellsFilesFromOtherDevices) {

@@ -188,21 +188,22 @@ void FileDevice::will_read(uint64_t offset, uint64_t length) {
 }
 
 Result<void> FileDevice::extents(uint64_t offset, uint64_t length, ExtentListener each) {
-  ExtentRuns runs(offset, offset + length, each);
-  while (offset < size() && runs.wanted()) {
+  const uint64_t end = std::min(offset + length, size());
+  ExtentRuns runs(offset, end, each);
+  while (offset < end && runs.wanted()) {
     const off_t data = ::lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
     // ENXIO: nothing but a hole. What a block device or a file system says instead means that it cannot tell.
     if (data < 0 && errno == ENXIO) break;
     if (data < 0) {
-      runs.extend(size(), true);
+      runs.extend(end, true);
       break;
     }
     const off_t hole = ::lseek(fd_, data, SEEK_HOLE);
     runs.extend(static_cast<uint64_t>(data), false);
-    offset = hole > data ? static_cast<uint64_t>(hole) : size();
+    offset = hole > data ? static_cast<uint64_t>(hole) : end;
     runs.extend(offset, true);
   }
-  runs.extend(size(), false);
+  runs.extend(end, false);
   runs.end();
   return {};
 }

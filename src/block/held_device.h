@@ -20,8 +20,9 @@ class HeldDevice final : public Device {
   bool writable() const override { return writable_; }
   Result<void> resize(uint64_t size) override { return below_->resize(size); }
   std::string identity() const override { return below_->identity(); }
+  // Not what makes stable: the device below has to hear of its failure, to remember it.
   std::optional<DirectIo> begin_direct(const IoRequest& request) override {
-    return below_->begin_direct(request);
+    return makes_stable(request) ? std::nullopt : below_->begin_direct(request);
   }
   void end_direct(const DirectIo& io) override { below_->end_direct(io); }
   Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override {

@@ -135,10 +135,17 @@ Result<std::unique_ptr<Device>> NbdDevice::serve(std::vector<std::string> comman
   return open(std::move(name), std::move(command), mode);
 }
 
+Error NbdDevice::connection_lost() const {
+  return Error(err::io, "the connection to the server was lost, and what was not flushed may be")
+      .at("device", name_);
+}
+
 Result<NbdDevice::Connection> NbdDevice::take() {
   {
     MutexLock lock(mutex_);
-    while (idle_.empty() && connections_ == connections_max_) returned_.wait(mutex_);
+    while (!lost_ && (resizing_ || (idle_.empty() && connections_ == connections_max_)))
+      changed_.wait(mutex_);
+    if (lost_) return connection_lost();
     if (!idle_.empty()) {
       Connection taken = std::move(idle_.back());
       idle_.pop_back();
@@ -151,13 +158,18 @@ Result<NbdDevice::Connection> NbdDevice::take() {
   return made;
 }
 
+// One that is dead is closed here, before whoever had requests on it goes on: they are over then.
 void NbdDevice::give_back(Connection connection) {
+  const bool dead =
+      connection && (::nbd_aio_is_dead(connection.get()) > 0 || ::nbd_aio_is_closed(connection.get()) > 0);
+  if (dead) connection.reset();
   MutexLock lock(mutex_);
-  if (connection)
+  if (dead) lost_ = true;
+  if (connection && !lost_)
     idle_.push_back(std::move(connection));
   else
     --connections_;
-  returned_.notify_one();
+  changed_.notify_all();
 }
 
 // Old connections know the old size, and refuse what is beyond it. They end first: of a server of our own
@@ -165,7 +177,17 @@ void NbdDevice::give_back(Connection connection) {
 Result<void> NbdDevice::resize(uint64_t size) {
   TRY(flush());
   MutexLock lock(mutex_);
-  while (idle_.size() != connections_) returned_.wait(mutex_);
+  while (resizing_) changed_.wait(mutex_);
+  resizing_ = true;
+  while (idle_.size() != connections_) changed_.wait(mutex_);
+  auto resized = resize_locked(size);
+  resizing_ = false;
+  changed_.notify_all();
+  return resized;
+}
+
+Result<void> NbdDevice::resize_locked(uint64_t size) {
+  if (lost_) return connection_lost();
   idle_.clear();
   connections_ = 0;
   Connection fresh = TRY(connect_once());
@@ -223,14 +245,22 @@ Result<void> NbdDevice::move_pieces(nbd_handle* handle, const IoRequest& request
                                     std::span<const iovec> buffers) {
   const uint32_t flags =
       has(request.flags, IoFlags::fua) && can_fua_ ? static_cast<uint32_t>(LIBNBD_CMD_FLAG_FUA) : 0;
+  // Nothing may throw while requests are under way.
   std::vector<int64_t> under_way;
+  under_way.reserve(pieces_under_way);
   int failure = 0;
   const auto wait_for_all = [&] {
     for (const int64_t cookie : under_way) {
-      int completed = 0;
+      int completed = -1;
       while ((completed = ::nbd_aio_command_completed(handle, static_cast<uint64_t>(cookie))) == 0)
-        if (::nbd_poll(handle, -1) < 0) break;
-      if (completed <= 0 && failure == 0) failure = last_errno();
+        if (::nbd_poll(handle, -1) < 0) {
+          // Not known to be over: they are when the connection is, and it ends with this request.
+          MutexLock lock(mutex_);
+          lost_ = true;
+          completed = -1;
+          break;
+        }
+      if (completed < 0 && failure == 0) failure = last_errno();
     }
     under_way.clear();
   };
@@ -304,9 +334,14 @@ Result<void> NbdDevice::extents(uint64_t offset, uint64_t length, ExtentListener
   struct Answer {
     std::vector<std::pair<uint64_t, bool>> runs;  // length, whether there may be data
     static int take(void* user, const char*, uint64_t, uint32_t* entries, size_t count, int*) {
-      for (size_t i = 0; i + 1 < count; i += 2)
-        static_cast<Answer*>(user)->runs.emplace_back(entries[i], (entries[i + 1] & LIBNBD_STATE_ZERO) == 0);
-      return 0;
+      try {
+        for (size_t i = 0; i + 1 < count; i += 2)
+          static_cast<Answer*>(user)->runs.emplace_back(entries[i],
+                                                        (entries[i + 1] & LIBNBD_STATE_ZERO) == 0);
+        return 0;
+      } catch (const std::bad_alloc&) {
+        return -1;
+      }
     }
   };
   ExtentRuns runs(offset, offset + length, each);
@@ -324,8 +359,11 @@ Result<void> NbdDevice::extents(uint64_t offset, uint64_t length, ExtentListener
     {
       // Not kept: the listener may want to read.
       Lease lease(*this, TRY(take()));
-      if (::nbd_block_status(lease.get(), end - begin, begin, callback, 0) != 0)
-        return failed("asking for extents");
+      if (::nbd_block_status(lease.get(), end - begin, begin, callback, 0) != 0) answer.runs.clear();
+    }
+    if (answer.runs.empty()) {  // a server that does not say
+      runs.extend(offset + length, true);
+      break;
     }
     uint64_t known = begin;
     for (const auto& [run, data] : answer.runs) {

@@ -5,8 +5,9 @@
 // which are under way together. Reads may be of any size: what the server's block size asks for is read
 // around them.
 //
-// A connection that is lost is not made again: its writes may be, too. NBD knows no locks, so `exclusive`
-// means nothing here; and nothing of NBD's can be had at once, so every nowait request is err::would_block.
+// When a connection is lost all requests fail from then on: its writes may be lost, too, and another
+// connection's flush would not tell. NBD knows no locks, so `exclusive` means nothing here; and nothing of
+// NBD's can be had at once, so every nowait request is err::would_block.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -68,7 +69,9 @@ class NbdDevice final : public Device {
   Result<void> read_around(nbd_handle* handle, const IoRequest& request);
   Result<void> move_pieces(nbd_handle* handle, const IoRequest& request, std::span<const iovec> buffers);
   Result<void> clear(nbd_handle* handle, const IoRequest& request);
+  Result<void> resize_locked(uint64_t size) REQUIRES(mutex_);
   Error failed(const char* operation) const;
+  Error connection_lost() const;
 
   // Constant after open.
   const std::string name_;                  // a URI, if there is no command
@@ -82,9 +85,11 @@ class NbdDevice final : public Device {
   std::atomic<uint64_t> size_{0};  // changed by resize() only
 
   Mutex mutex_{nbd_lock};
-  CondVar returned_;
+  CondVar changed_;
   std::vector<Connection> idle_ GUARDED_BY(mutex_);
-  unsigned connections_ GUARDED_BY(mutex_) = 0;
+  unsigned connections_ GUARDED_BY(mutex_) = 0;  // idle and in use
+  bool resizing_ GUARDED_BY(mutex_) = false;
+  bool lost_ GUARDED_BY(mutex_) = false;  // for good
 };
 
 }  // namespace karst::block

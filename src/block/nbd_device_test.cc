@@ -168,6 +168,54 @@ TEST_F(NbdTest, AServerThatGoesAwayIsAnErrorAndNoHang) {
   EXPECT_TRUE(device->flush().error().is(err::io));
 }
 
+// What was not flushed may have gone with the server: one that listens again is not asked.
+TEST_F(NbdTest, AServerThatComesBackIsNotAsked) {
+  const std::string file = path("disk");
+  std::ofstream(file).close();
+  ASSERT_EQ(::truncate(file.c_str(), 1 << 20), 0);
+  serve({"file", file, "--filter=delay", "delay-read=2000ms"});
+  const auto device = connect();
+  ASSERT_NE(device, nullptr);
+  ASSERT_TRUE(device->write(0, pattern(4096, 1)));
+  std::thread reader([&] {
+    std::vector<std::byte> bytes(4096);
+    EXPECT_TRUE(device->read(0, bytes).error().is(err::io));
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  stop();
+  serve({"file", file});
+  reader.join();
+  EXPECT_TRUE(device->flush().error().is(err::io));
+  EXPECT_TRUE(device->write(0, pattern(4096, 1)).error().is(err::io));
+  EXPECT_TRUE(device->resize(1 << 20).error().is(err::io));
+}
+
+TEST_F(NbdTest, ResizesWhileItIsUsed) {
+  for (const bool one_connection : {false, true}) {
+    std::unique_ptr<Device> device;
+    if (one_connection) {
+      device = NbdDevice::serve({"nbdkit", "memory", "8M"}, "nbd", OpenMode::read_only).value();
+    } else {
+      serve({"memory", "8M"});
+      device = connect(OpenMode::read_only);
+    }
+    std::atomic<bool> ended{false};
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 6; ++i)
+      readers.emplace_back([&] {
+        std::vector<std::byte> bytes(4096);
+        while (!ended) ASSERT_TRUE(device->read(0, bytes));
+      });
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_TRUE(device->resize(8 << 20));
+      EXPECT_TRUE(device->resize(9 << 20).error().is(err::no_space));
+    }
+    ended = true;
+    for (auto& reader : readers) reader.join();
+    stop();
+  }
+}
+
 TEST_F(NbdTest, AServerThatDoesNotStartIsTold) {
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"/no/such/server"}, {"nbdkit", "file", "/no/such/file"}, {"true"}}) {

@@ -37,6 +37,8 @@ Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std:
   if (!is_installed(command[0]))
     return Error::make(err::unsupported, "this needs {}, which is not installed", command[0])
         .at("device", name);
+  // Of a session of its own: what interrupts us at the terminal must not end it before we are done with it.
+  command.insert(command.begin(), "setsid");
   return NbdDevice::serve(std::move(command), std::move(name), mode);
 }
 #else
@@ -46,9 +48,8 @@ Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std:
 }
 #endif
 
-Result<std::unique_ptr<Device>> served_by_qemu(
-    const std::string& driver, const std::vector<std::pair<std::string, std::string>>& options,
-    std::string name, OpenMode mode) {
+Result<std::unique_ptr<Device>> served_by_qemu(const std::string& driver, const QemuOptions& options,
+                                               std::string name, OpenMode mode) {
   std::string words = "driver=" + driver;
   for (const auto& [key, value] : options) {
     words += "," + key + "=";
@@ -60,7 +61,7 @@ Result<std::unique_ptr<Device>> served_by_qemu(
   return served_by(std::move(command), std::move(name), mode);
 }
 
-Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
+Result<QemuOptions> parse_rbd(std::string_view spec) {
   constexpr std::string_view scheme = "rbd:";
   const Error wrong = Error::make(
       err::invalid, "'{}' is not of the form rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]",
@@ -72,7 +73,7 @@ Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
     path.push_back(take_until(rest, "/@:"));
   } while (rest.starts_with('/'));
   if (path.size() < 2 || path.size() > 3 || std::ranges::find(path, "") != path.end()) return wrong.clone();
-  std::vector<std::pair<std::string, std::string>> options = {{"pool", path[0]}, {"image", path.back()}};
+  QemuOptions options = {{"pool", path[0]}, {"image", path.back()}};
   if (path.size() == 3) options.emplace_back("namespace", path[1]);
   if (rest.starts_with('@')) {
     rest.remove_prefix(1);
@@ -89,7 +90,11 @@ Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
       return wrong.clone();
   }
   if (!rest.empty()) return wrong.clone();
-  return served_by_qemu("rbd", options, std::string(spec), mode);
+  return options;
+}
+
+Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
+  return served_by_qemu("rbd", TRY(parse_rbd(spec)), std::string(spec), mode);
 }
 
 }  // namespace karst::block

@@ -12,6 +12,8 @@
 
 namespace karst::block {
 
+using QemuOptions = std::vector<std::pair<std::string, std::string>>;
+
 // `name` is the device's, for messages. err::unsupported if the program is not installed, or this build has
 // no libnbd.
 Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode);
@@ -24,5 +26,7 @@ Result<std::unique_ptr<Device>> served_by_qemu(
 // rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]. err::invalid if the name is not like that.
 // Nothing keeps other clients away from it.
 Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode);
+// The options of that driver that the name stands for.
+Result<QemuOptions> parse_rbd(std::string_view spec);
 
 }  // namespace karst::block

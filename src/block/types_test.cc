@@ -18,19 +18,6 @@ static_assert(!converts<IoOp, IoFlags> && !converts<IoFlags, IoOp>);
 static_assert(!converts<int, IoOp> && !converts<int, IoFlags> && !converts<IoFlags, int>);
 static_assert(!can_be_or_ed<IoOp, IoFlags> && !can_be_or_ed<IoOp, IoOp> && can_be_or_ed<IoFlags, IoFlags>);
 
-// TH-017: one predicate says which requests need what came before on stable storage.
-constexpr IoRequest asking(IoOp op, IoFlags flags) { return {.op = op, .flags = flags}; }
-static_assert(makes_stable(asking(IoOp::flush, IoFlags::none)) &&
-              makes_stable(asking(IoOp::flush, IoFlags::nowait)));
-static_assert(makes_stable(asking(IoOp::write, IoFlags::fua)) &&
-              makes_stable(asking(IoOp::write_zeroes, IoFlags::fua)) &&
-              makes_stable(asking(IoOp::discard, IoFlags::fua | IoFlags::nowait)));
-static_assert(!makes_stable(asking(IoOp::write, IoFlags::none)) &&
-              !makes_stable(asking(IoOp::write, IoFlags::nowait)) &&
-              !makes_stable(asking(IoOp::read, IoFlags::none)) &&
-              !makes_stable(asking(IoOp::discard, IoFlags::none)) &&
-              !makes_stable(asking(IoOp::write_zeroes, IoFlags::none)));
-
 // CO-012: the operation is in the request and not beside it.
 template <typename... Arguments>
 concept can_be_run = requires(Device& device, IoRequest request, Arguments... arguments) {
@@ -62,6 +49,16 @@ static_assert(can_be_written_from<Bytes>);
 static_assert(!converts<int, decltype(IoRequest::outcome)>);
 static_assert(!converts<uint64_t, decltype(IoRequest::outcome)>);
 TEST(IoRequestTest, HasNoOutcomeBeforeItIsDone) { EXPECT_FALSE(IoRequest{}.done()); }
+
+// TH-017: one predicate says which requests need what came before on stable storage.
+TEST(Requests, OnePredicateSaysWhatMakesStable_TH017) {
+  for (const IoOp op : {IoOp::read, IoOp::write, IoOp::flush, IoOp::discard, IoOp::write_zeroes})
+    for (const IoFlags flags :
+         {IoFlags::none, IoFlags::nowait, IoFlags::fua, IoFlags::fua | IoFlags::nowait}) {
+      const bool expected = op == IoOp::flush || (op != IoOp::read && has(flags, IoFlags::fua));
+      EXPECT_EQ(makes_stable({.op = op, .flags = flags}), expected) << name_of(op);
+    }
+}
 
 }  // namespace
 }  // namespace karst::block

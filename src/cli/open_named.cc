@@ -71,8 +71,17 @@ Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::
 }
 
 std::string absolute_name(const std::string& name) {
+  if (name.starts_with(thin_scheme))
+    return std::string(thin_scheme) + std::filesystem::absolute(name.substr(thin_scheme.size())).string();
   const auto path = path_of(name);
   return path ? std::filesystem::absolute(*path).string() : name;
+}
+
+Result<void> check_no_volume(const std::string& name, const char* what) {
+  if (!name.starts_with(thin_scheme)) return {};
+  return Error::make(err::unsupported, "{} cannot be a pool's volume by its name; an NBD export of it can",
+                     what)
+      .at("device", name);
 }
 
 std::optional<std::string> path_of(std::string_view name) {

@@ -15,6 +15,9 @@ Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::
 
 // The name as it is understood in any directory: a path is made absolute.
 std::string absolute_name(const std::string& name);
+// err::unsupported for the names of volumes, where whoever serves a pool would have to open them: it serves
+// one pool.
+Result<void> check_no_volume(const std::string& name, const char* what);
 // As block::path_of().
 std::optional<std::string> path_of(std::string_view name);
 

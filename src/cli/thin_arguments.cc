@@ -93,6 +93,7 @@ Result<std::unique_ptr<block::Device>> open_thin_target(const std::string& path,
 }
 
 Result<void> check_other_device(const std::string& input, const std::string& output) {
+  if (input == output) return Error::make(err::invalid, "not writing over what is read, {}", input);
   struct stat a {
   }, b{};
   if (::stat(input.c_str(), &a) != 0 || ::stat(output.c_str(), &b) != 0) return {};

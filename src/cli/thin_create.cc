@@ -18,6 +18,8 @@ struct CreateArguments {
 
 Result<thin::NewPool> new_pool(const CreateArguments& arguments) {
   thin::NewPool wanted;
+  TRY(check_no_volume(arguments.metadata, "a pool's metadata"));
+  TRY(check_no_volume(arguments.data, "a pool's data"));
   // Opened later from wherever the pool is used.
   if (!arguments.metadata.empty()) wanted.metadata = absolute_name(arguments.metadata);
   if (!arguments.data.empty()) wanted.data = absolute_name(arguments.data);

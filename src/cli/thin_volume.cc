@@ -30,6 +30,7 @@ Result<int> run_add(const Session& session, const VolumeArguments& arguments) {
   Json request{{"command", "volume-add"}, {"name", arguments.name}};
   uint64_t size = 0;
   if (!arguments.origin.empty()) {
+    TRY(check_no_volume(arguments.origin, "an origin"));
     request["origin"] = absolute_name(arguments.origin);
     size = TRY(open_named(arguments.origin, block::OpenMode::read_only))->size();
   }

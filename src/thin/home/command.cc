@@ -70,6 +70,8 @@ Result<Json> status(Home& home, const Json&) {
   json.update(state_json(home));
   json["volumes"] = Json::array();
   for (const VolumeEntry& entry : home.description().volumes) {
+    if (entry.state == VolumeEntry::State::importing)
+      continue;  // to be deleted, perhaps, if nobody has it open
     Json volume = to_json(entry);
     auto open = home.open_volume(entry);
     volume["status"] =

@@ -237,7 +237,7 @@ Result<void> Home::check_new_name(const std::string& name) const {
 Result<VolumeEntry> Home::add(VolumeEntry entry, State made_state, FunctionRef<Result<void>()> make) {
   TRY(check_new_name(entry.name));
   PoolDescription described = file_->description();
-  entry.state = State::creating;
+  entry.state = made_state == State::importing ? State::importing : State::creating;
   described.volumes.push_back(entry);
   TRY(file_->save(std::move(described)));
   if (auto made = make(); !made) {
@@ -291,8 +291,11 @@ Result<VolumeEntry> Home::import_volume(const std::string& name, const std::stri
     return entry;
   }
   // What cannot be deleted now is when the pool is next opened.
-  TRY(pool_->delete_device(entry.id));
-  TRY(forget(entry.id));
+  auto gone = pool_->delete_device(entry.id);
+  if (gone) gone = forget(entry.id);
+  if (!gone)
+    options_.log.warning("what was imported in vain is left until the pool is next opened",
+                         {{"pool", path()}, {"volume", entry.name}}, &gone.error());
   return std::move(filled).error();
 }
 

@@ -25,7 +25,7 @@ class NoSteps final : public CommitSteps {
 };
 
 template <typename F>
-Result<void> without_throwing(F&& work) {
+Result<void> without_throwing(F&& work) NO_THREAD_SAFETY_ANALYSIS {
   try {
     return work();
   } catch (const std::bad_alloc&) {
@@ -642,7 +642,7 @@ Result<void> PoolMetadata::commit_now(CommitSteps& steps) {
 
 Result<void> PoolMetadata::commit(CommitSteps& steps) {
   MutexLock one(commit_mutex_);
-  auto committed = without_throwing([&] { return commit_now(steps); });
+  auto committed = without_throwing([&]() REQUIRES(commit_mutex_) { return commit_now(steps); });
   if (committed) return {};
   ExclusiveLock lock(lock_);
   broken_ = true;
@@ -658,11 +658,12 @@ Result<void> PoolMetadata::abort() {
   in_commit_.clear();
   state_.reset();
   failed_ = true;
-  auto loaded = without_throwing([&] { return load(Opening::for_writing); });
+  auto loaded = without_throwing([&]() REQUIRES(lock_) { return load(Opening::for_writing); });
   for (auto& [id, weak] : open_) {
     const ThinDeviceRef device = weak.lock();
     if (!device) continue;
-    if (loaded && !without_throwing([&] { return reload_device(*device); })) device->exists_ = false;
+    if (loaded && !without_throwing([&]() REQUIRES(lock_) { return reload_device(*device); }))
+      device->exists_ = false;
     if (device->watcher_ != nullptr) device->watcher_->forget_all();
   }
   broken_ = false;

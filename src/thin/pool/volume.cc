@@ -442,6 +442,7 @@ Result<void> Volume::extents(uint64_t offset, uint64_t length, block::ExtentList
                                  return true;
                                }));
     for (const auto& [first, last] : mapped) {
+      if (!runs.wanted()) return {};
       TRY(tell_unmapped(told, std::min(window_end, first * block_bytes_)));
       told = std::min(window_end, last * block_bytes_);
       runs.extend(told, true);
