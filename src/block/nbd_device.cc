@@ -214,6 +214,10 @@ Result<void> NbdDevice::perform(const IoRequest& request) {
   return {};
 }
 
+uint32_t NbdDevice::command_flags(const IoRequest& request) const {
+  return has(request.flags, IoFlags::fua) && can_fua_ ? LIBNBD_CMD_FLAG_FUA : 0;
+}
+
 Result<void> NbdDevice::transfer(nbd_handle* handle, const IoRequest& request) {
   switch (request.op) {
     case IoOp::flush: return {};
@@ -243,8 +247,7 @@ Result<void> NbdDevice::read_around(nbd_handle* handle, const IoRequest& request
 // A few pieces are under way at a time. None is when this returns: they use the caller's buffers.
 Result<void> NbdDevice::move_pieces(nbd_handle* handle, const IoRequest& request,
                                     std::span<const iovec> buffers) {
-  const uint32_t flags =
-      has(request.flags, IoFlags::fua) && can_fua_ ? static_cast<uint32_t>(LIBNBD_CMD_FLAG_FUA) : 0;
+  const uint32_t flags = command_flags(request);
   // Nothing may throw while requests are under way.
   std::vector<int64_t> under_way;
   under_way.reserve(pieces_under_way);
@@ -306,8 +309,7 @@ Result<void> NbdDevice::move_pieces(nbd_handle* handle, const IoRequest& request
 }
 
 Result<void> NbdDevice::clear(nbd_handle* handle, const IoRequest& request) {
-  const uint32_t flags =
-      has(request.flags, IoFlags::fua) && can_fua_ ? static_cast<uint32_t>(LIBNBD_CMD_FLAG_FUA) : 0;
+  const uint32_t flags = command_flags(request);
   // Lengths of these are not bounded by what a transfer may have.
   const uint64_t most =
       request.op == IoOp::discard || can_zero_ ? uint64_t{1} << 30 : std::min<uint64_t>(piece_max_, 1 << 20);

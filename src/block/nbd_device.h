@@ -65,6 +65,7 @@ class NbdDevice final : public Device {
   Result<void> learn(nbd_handle* handle);
   Result<Connection> take();
   void give_back(Connection connection);
+  uint32_t command_flags(const IoRequest& request) const;
   Result<void> transfer(nbd_handle* handle, const IoRequest& request);
   Result<void> read_around(nbd_handle* handle, const IoRequest& request);
   Result<void> move_pieces(nbd_handle* handle, const IoRequest& request, std::span<const iovec> buffers);

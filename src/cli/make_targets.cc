@@ -7,7 +7,6 @@
 #include <cerrno>
 
 #include "block/file_device.h"
-#include "block/known_content.h"
 #include "cli/open_named.h"
 
 namespace karst::cli {
@@ -33,23 +32,14 @@ MakeTargets::~MakeTargets() {
 }
 
 Result<void> MakeTargets::check(const std::string& name) const {
-  const auto found = path_of(name);
-  if (!found) return check_other(name);
-  const std::string& path = *found;
   struct stat status;
-  if (::stat(path.c_str(), &status) != 0) return {};
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
-    return Error(err::invalid, "neither a regular file nor a block device").at("path", path);
+  if (const auto path = path_of(name)) {
+    if (::stat(path->c_str(), &status) != 0) return {};
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+      return Error(err::invalid, "neither a regular file nor a block device").at("path", *path);
+  }
   if (force_) return {};
-  if (auto known = TRY(block::known_content(path)))
-    return Error::make(err::exists, "{} holds {}; use --force to overwrite it", path, *known);
-  return {};
-}
-
-Result<void> MakeTargets::check_other(const std::string& name) const {
-  if (force_) return {};
-  const auto device = TRY(open_named(name, block::OpenMode::read_only));
-  if (auto known = TRY(block::known_content(*device)))
+  if (auto known = TRY(known_content(name)))
     return Error::make(err::exists, "{} holds {}; use --force to overwrite it", name, *known);
   return {};
 }

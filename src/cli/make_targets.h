@@ -55,7 +55,6 @@ class MakeTargets {
     bool resize = false;               // to the size of the file system
   };
   Result<void> check(const std::string& name) const;
-  Result<void> check_other(const std::string& name) const;
   Result<void> open_one(const std::string& name, std::optional<uint64_t> size, std::optional<Growth> growth);
   Result<void> open_other(const std::string& name, std::optional<uint64_t> size);
 

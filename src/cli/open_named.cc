@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "block/held_device.h"
+#include "block/known_content.h"
 #include "block/nbd_device.h"
 #include "control/socket.h"
 #include "thin/home/home.h"
@@ -82,6 +83,11 @@ Result<void> check_no_volume(const std::string& name, const char* what) {
   return Error::make(err::unsupported, "{} cannot be a pool's volume by its name; an NBD export of it can",
                      what)
       .at("device", name);
+}
+
+Result<std::optional<std::string>> known_content(const std::string& name) {
+  if (const auto path = path_of(name)) return block::known_content(*path);
+  return block::known_content(*TRY(open_named(name, block::OpenMode::read_only)));
 }
 
 std::optional<std::string> path_of(std::string_view name) {

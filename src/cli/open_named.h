@@ -18,6 +18,8 @@ std::string absolute_name(const std::string& name);
 // err::unsupported for the names of volumes, where whoever serves a pool would have to open them: it serves
 // one pool.
 Result<void> check_no_volume(const std::string& name, const char* what);
+// As block::known_content(), of a device by its name.
+Result<std::optional<std::string>> known_content(const std::string& name);
 // As block::path_of().
 std::optional<std::string> path_of(std::string_view name);
 

@@ -1,5 +1,4 @@
 // karst thin create: a new pool.
-#include "block/known_content.h"
 #include "cli/open_named.h"
 #include "cli/pool_request.h"
 #include "cli/thin.h"
@@ -44,10 +43,7 @@ Result<thin::NewPool> new_pool(const CreateArguments& arguments) {
 // A device that holds something is not taken by mistake.
 Result<void> check_free(const std::string& device) {
   if (device.empty()) return {};
-  const auto path = path_of(device);
-  const auto known = path ? TRY(block::known_content(*path))
-                          : TRY(block::known_content(*TRY(open_named(device, block::OpenMode::read_only))));
-  if (known)
+  if (const auto known = TRY(known_content(device)))
     return Error::make(err::exists, "the device holds {}; --force takes it all the same", *known)
         .at("device", device);
   return {};

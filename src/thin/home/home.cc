@@ -82,6 +82,28 @@ Result<PoolDescription> describe(const NewPool& wanted) {
   return pool;
 }
 
+// A pool's file may be made anew, but not so that a pool's metadata has the data device of none, or of
+// another (TH-022).
+Result<void> check_same_pool(const std::string& path, const NewPool& wanted) {
+  if (wanted.metadata.empty()) return {};
+  const auto file = PoolFile::open(path, block::OpenMode::read_only);
+  if (!file) return {};
+  const PoolDescription& described = (*file)->description();
+  if (described.metadata != wanted.metadata || described.data == wanted.data) return {};
+  if (!TRY(look_at(wanted.metadata)).super) return {};
+  return Error(err::invalid, "the data device of a pool cannot be changed")
+      .at("pool", path)
+      .expected(described.data.empty() ? "the pool's file" : described.data,
+                wanted.data.empty() ? "the pool's file" : wanted.data);
+}
+
+Result<void> check_size(uint64_t size) {
+  if (size == 0 || size % sector_size != 0)
+    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
+        .expected("such a size", size);
+  return {};
+}
+
 }  // namespace
 
 uint64_t suitable_metadata_size(uint64_t data_size, uint32_t block_sectors) {
@@ -97,23 +119,6 @@ Home::Home(std::unique_ptr<PoolFile> file, HomeOptions options)
     : options_(std::move(options)), file_(std::move(file)), cache_({.limit = options_.cache_size}) {}
 
 Home::~Home() = default;
-
-namespace {
-// A pool's file may be made anew, but not so that a pool's metadata has the data device of none, or of
-// another (TH-022).
-Result<void> check_same_pool(const std::string& path, const NewPool& wanted) {
-  if (wanted.metadata.empty()) return {};
-  const auto file = PoolFile::open(path, block::OpenMode::read_only);
-  if (!file) return {};
-  const PoolDescription& described = (*file)->description();
-  if (described.metadata != wanted.metadata || described.data == wanted.data) return {};
-  if (!TRY(look_at(wanted.metadata)).super) return {};
-  return Error(err::invalid, "the data device of a pool cannot be changed")
-      .at("pool", path)
-      .expected(described.data.empty() ? "the pool's file" : described.data,
-                wanted.data.empty() ? "the pool's file" : wanted.data);
-}
-}  // namespace
 
 Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPool& wanted,
                                            HomeOptions options) {
@@ -234,36 +239,27 @@ Result<void> Home::check_new_name(const std::string& name) const {
 }
 
 // Known before it is there, there before it is shown.
-Result<VolumeEntry> Home::add(VolumeEntry entry, State made_state, FunctionRef<Result<void>()> make) {
+Result<VolumeEntry> Home::add(VolumeEntry entry, FunctionRef<Result<void>()> make) {
   TRY(check_new_name(entry.name));
   PoolDescription described = file_->description();
-  entry.state = made_state == State::importing ? State::importing : State::creating;
   described.volumes.push_back(entry);
   TRY(file_->save(std::move(described)));
   if (auto made = make(); !made) {
     TRY(forget(entry.id));
     return std::move(made).error();
   }
-  TRY(set_state(entry.id, made_state));
-  entry.state = made_state;
+  if (entry.state == State::importing) return entry;
+  TRY(set_state(entry.id, State::ready));
+  entry.state = State::ready;
   return entry;
 }
-
-namespace {
-Result<void> check_size(uint64_t size) {
-  if (size == 0 || size % sector_size != 0)
-    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
-        .expected("such a size", size);
-  return {};
-}
-}  // namespace
 
 Result<VolumeEntry> Home::add_volume(const std::string& name, uint64_t size, const std::string& origin,
                                      std::optional<DeviceId> id) {
   MutexLock lock(mutex_);
   TRY(check_size(size));
   const DeviceId new_id = TRY(choose_id(id));
-  return add({.id = new_id, .name = name, .size = size, .origin = origin}, State::ready,
+  return add({.id = new_id, .name = name, .size = size, .origin = origin, .state = State::creating},
              [&] { return pool_->create_thin(new_id); });
 }
 
@@ -280,7 +276,7 @@ Result<VolumeEntry> Home::import_volume(const std::string& name, const std::stri
   {
     MutexLock lock(mutex_);
     const DeviceId new_id = TRY(choose_id(id));
-    entry = TRY(add({.id = new_id, .name = name, .size = size.value_or(least)}, State::importing,
+    entry = TRY(add({.id = new_id, .name = name, .size = size.value_or(least), .state = State::importing},
                     [&] { return pool_->create_thin(new_id); }));
   }
   auto filled = fill(entry, *source);
@@ -322,8 +318,9 @@ Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string&
   entry.name = name;
   entry.snapshot_of = origin.name;
   entry.read_only = read_only;
+  entry.state = State::creating;
   const DeviceId new_id = entry.id;
-  return add(std::move(entry), State::ready, [&] { return pool_->create_snap(new_id, origin.id); });
+  return add(std::move(entry), [&] { return pool_->create_snap(new_id, origin.id); });
 }
 
 Result<void> Home::remove_volume(const std::string& name_or_id) {

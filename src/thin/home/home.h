@@ -91,9 +91,8 @@ class Home {
   Result<void> start();
   Result<void> end_unfinished() REQUIRES(mutex_);
   Result<void> adopt_devices() REQUIRES(mutex_);
-  // Its state at last: ready, or importing.
-  Result<VolumeEntry> add(VolumeEntry entry, VolumeEntry::State made, FunctionRef<Result<void>()> make)
-      REQUIRES(mutex_);
+  // Of the state `creating`, and then ready; or `importing`, which it stays.
+  Result<VolumeEntry> add(VolumeEntry entry, FunctionRef<Result<void>()> make) REQUIRES(mutex_);
   Result<void> check_new_name(const std::string& name) const REQUIRES(mutex_);
   Result<void> fill(const VolumeEntry& entry, block::Device& source);
   Result<void> set_state(DeviceId id, VolumeEntry::State state) REQUIRES(mutex_);
