@@ -15,10 +15,6 @@ struct Piece {
   std::vector<std::byte> bytes;
 };
 
-bool all_zero(Bytes bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 // Writes the runs of a piece that are not zero, unit by unit.
 Result<uint64_t> write_piece(Device& to, const Piece& piece, uint64_t unit) {
   uint64_t written = 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "core/assert.h"
 #include "core/lock_order.h"
 
 namespace karst::block {
@@ -106,21 +107,42 @@ void Device::execute(IoRequest& request) {
     request.outcome = *std::move(error);
     return;
   }
+  carry_out(request);
+  count(request);
+}
+
+Result<void> Device::resubmit_unaccounted(IoRequest request) {
+  ASSERT(!check_request(*this, request));
+  carry_out(request);
+  return *std::move(request.outcome);
+}
+
+void Device::carry_out(IoRequest& request) {
   const bool empty = request.length == 0 && request.op != IoOp::flush;
-  try {
-    finish(request, empty ? Result<void>() : perform(request));
-  } catch (const std::bad_alloc&) {
-    finish(request, failed_request(*this, request, ENOMEM));
+  for (auto said = Completion::again; said == Completion::again;) {
+    try {
+      said = settle(request, empty ? Result<void>() : perform(request));
+    } catch (const std::bad_alloc&) {
+      said = settle(request, failed_request(*this, request, ENOMEM));
+    }
   }
 }
 
-void Device::finish(IoRequest& request, Result<void> outcome) {
+Completion Device::finish(IoRequest& request, Result<void> outcome) {
+  const Completion said = settle(request, std::move(outcome));
+  if (said == Completion::done) count(request);
+  return said;
+}
+
+Completion Device::settle(IoRequest& request, Result<void> outcome) {
+  if (on_completion(request, outcome) == Completion::again) return Completion::again;
   if (makes_stable(request) && !outcome && !outcome.error().is(err::would_block) && failure_loses_writes())
     writes_lost_.store(true, std::memory_order_release);
   else if (request.op == IoOp::flush && outcome && writes_lost_.load(std::memory_order_acquire))
     outcome = Error(err::io, "an earlier flush failed, and what was written before it may be lost")
                   .at("device", name());
   request.outcome = std::move(outcome);
+  return Completion::done;
 }
 
 Result<void> Device::resize(uint64_t) {
@@ -128,6 +150,7 @@ Result<void> Device::resize(uint64_t) {
 }
 std::optional<DirectIo> Device::begin_direct(const IoRequest&) { return std::nullopt; }
 void Device::end_direct(const DirectIo&) {}
+void Device::abandon() {}
 void Device::will_read(uint64_t, uint64_t) {}
 Result<void> Device::extents(uint64_t offset, uint64_t length, ExtentListener each) {
   if (length > 0) each(offset, length, true);

@@ -29,6 +29,7 @@
 #include <string>
 
 #include "block/extents.h"
+#include "block/io_counter.h"
 #include "block/queue.h"
 #include "core/bytes.h"
 #include "core/result.h"
@@ -70,6 +71,12 @@ constexpr bool makes_stable(const IoRequest& request) {
   return request.op == IoOp::flush || (request.op != IoOp::read && has(request.flags, IoFlags::fua));
 }
 
+// What a completion hook says of a request that has been done (TH-056).
+enum class Completion : uint8_t {
+  done,   // the outcome is the request's, as the hook left it
+  again,  // there is none yet: the whole request is to be performed once more
+};
+
 // Where io_uring may do a request as it stands.
 struct DirectIo {
   int fd = -1;
@@ -93,11 +100,18 @@ class Device {
   // The same for two devices of the same bytes, as far as that can be told.
   virtual std::string identity() const { return name(); }
 
-  // Checks the request, does it before returning and sets its outcome.
+  // Checks the request, does it before returning, sets its outcome and counts it.
   void execute(IoRequest& request);
   Result<void> run(IoRequest request);
-  // Sets the outcome of a checked request that somebody else did, by way of begin_direct().
-  void finish(IoRequest& request, Result<void> outcome);
+  // For a request that a device above, or this one, has checked and counts, and has mapped to here: neither
+  // checks nor counts it (TH-057).
+  Result<void> resubmit_unaccounted(IoRequest request);
+  // For a checked request that somebody else did, by way of begin_direct(): sets its outcome and counts it.
+  // If it is to be done again, the outcome is not set: execute() does it then.
+  Completion finish(IoRequest& request, Result<void> outcome);
+  // The clients' requests since the device was made, each counted once, when it is done; those that were
+  // refused by check_request() are not. Thread-safe.
+  IoCounts counts() const { return counter_.counts(); }
   // For a request that has been checked: the file in which io_uring may do this read, write or flush as it
   // stands, if there is one; wrapping devices have none, so that each request passes through perform(). What
   // was begun is ended, whether it was done there or not.
@@ -106,6 +120,9 @@ class Device {
   // Where there may be data; what is told to be none reads as zeroes. All of it, for a device that cannot
   // tell. Best effort: as of some moment in the call.
   virtual Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each);
+  // Nobody needs it any more, though requests may be under way: they, and all later ones, end with an error
+  // as soon as that can be. Devices that wait for nobody else do nothing.
+  virtual void abandon();
   // Tells the device that a range will be read soon. Best effort.
   virtual void will_read(uint64_t offset, uint64_t length);
 
@@ -119,12 +136,20 @@ class Device {
   Device() = default;
   // The heart of every device kind: does a request that check_request() has passed and that is not empty.
   virtual Result<void> perform(const IoRequest& request) = 0;
+  // Called when a request has been done, here or by way of begin_direct(), in the thread that finds it so;
+  // may change the outcome. Not for direct I/O that a device above has begun here: its hook is the one.
+  virtual Completion on_completion(const IoRequest&, Result<void>&) { return Completion::done; }
   // Whether a flush or FUA write that failed may mean that earlier writes are lost. False for a device that
   // knows.
   virtual bool failure_loses_writes() const { return true; }
 
  private:
+  void carry_out(IoRequest& request);
+  Completion settle(IoRequest& request, Result<void> outcome);
+  void count(const IoRequest& request) { counter_.add(request.op, request.length, !*request.outcome); }
+
   std::atomic<bool> writes_lost_{false};  // for good
+  IoCounter counter_;
 };
 
 // Validates a request against the device's size, alignment and writability; the outcome of a bad one.

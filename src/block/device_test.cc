@@ -521,6 +521,113 @@ TEST(FlushTest, NorDoesOneByTheRing) {
   for (const int fd : {good, pipe[0], pipe[1]}) ::close(fd);
 }
 
+// TH-056: the hook sees each request that was done, once, and answers with one of two outcomes; it may make a
+// failure of a success, and the reverse.
+TEST(Completion, AHookChangesTheOutcome_TH056) {
+  auto memory = MemoryDevice::create(1 << 20).value();
+  std::vector<IoOp> seen;
+  FaultyDevice device(*memory, {.faults = {{.op = IoOp::read}},
+                                .after = [&](const IoRequest& request, Result<void>& outcome) {
+                                  seen.push_back(request.op);
+                                  if (request.op == IoOp::write)
+                                    outcome = Error(err::no_space, "says the hook");
+                                  else if (!outcome)
+                                    outcome = {};
+                                  return Completion::done;
+                                }});
+  EXPECT_TRUE(device.write(0, pattern(512, 1)).error().is(err::no_space));
+  std::vector<std::byte> bytes(512);
+  EXPECT_TRUE(device.read(0, bytes));
+  EXPECT_TRUE(device.read(1 << 20, bytes).error().is(err::invalid));  // refused: not the hook's
+  EXPECT_EQ(seen, (std::vector{IoOp::write, IoOp::read}));
+  EXPECT_EQ(device.counts().failed, 1u);
+}
+
+// TH-056
+TEST(Completion, AHookHasTheWholeRequestDoneAgain_TH056) {
+  auto memory = MemoryDevice::create(1 << 20).value();
+  unsigned failures = 0;
+  FaultyDevice device(*memory,
+                      {.faults = {{.times = 3}}, .after = [&](const IoRequest&, Result<void>& outcome) {
+                         if (outcome) return Completion::done;
+                         ++failures;
+                         return Completion::again;
+                       }});
+  EXPECT_TRUE(device.write(4096, pattern(8192, 1)));
+  EXPECT_EQ(failures, 3u);
+  std::vector<std::byte> bytes(8192);
+  EXPECT_TRUE(device.read(4096, bytes));
+  EXPECT_EQ(bytes, pattern(8192, 1));
+  // What is done again is one request; and a flush that was is no loss.
+  device.set_faults({{.op = IoOp::flush}});
+  EXPECT_TRUE(device.flush());
+  EXPECT_TRUE(device.flush());
+  EXPECT_EQ(device.counts().of(IoOp::write).requests, 1u);
+  EXPECT_EQ(device.counts().of(IoOp::flush).requests, 2u);
+  EXPECT_EQ(device.counts().failed, 0u);
+}
+
+// TH-056: what the ring did has the same hook.
+TEST(Completion, TheRingsRequestsHaveTheHookToo_TH056) {
+  testing_kinds::TemporaryFile file(8192);
+  class Hooked final : public RingOn {
+   public:
+    unsigned hooks = 0, performed = 0;
+
+   protected:
+    Result<void> perform(const IoRequest&) override {
+      ++performed;
+      return {};
+    }
+    Completion on_completion(const IoRequest&, Result<void>& outcome) override {
+      return ++hooks == 1 && outcome ? Completion::again : Completion::done;
+    }
+  } device;
+  device.fd = ::open(file.path().c_str(), O_RDWR | O_CLOEXEC);
+  auto queue = make_queue();
+  IoRequest first{.op = IoOp::flush}, second{.op = IoOp::flush};
+  queue->submit(device, first);
+  queue->submit(device, second);
+  while (queue->reap() != nullptr) {
+  }
+  EXPECT_EQ(device.hooks, 3u);
+  EXPECT_EQ(device.performed, 1u);
+  EXPECT_EQ(device.counts().of(IoOp::flush).requests, 2u);
+  ::close(device.fd);
+}
+
+// TH-057: a request counts where its client gave it to, once; what devices make of it below does not. One
+// that is refused at the entry counts nowhere.
+TEST(Accounting, ARequestIsCountedOnceWhereItCameIn_TH057) {
+  testing_kinds::TemporaryFile file(1 << 20);
+  const auto below = FileDevice::open(file.path(), OpenMode::read_write).value();
+  SliceDevice outer(*below, 4096, 64 << 10, "outer");
+  SliceDevice inner(outer, 4096, 16 << 10, "inner");
+  std::vector<std::byte> bytes(4096);
+  ASSERT_TRUE(inner.write(0, bytes));
+  ASSERT_TRUE(inner.read(0, bytes));
+  ASSERT_TRUE(inner.flush());
+  EXPECT_FALSE(inner.read(16 << 10, bytes));
+  for (auto& queue : {make_queue(), make_inline_queue()}) {
+    const iovec buffer{bytes.data(), bytes.size()};
+    std::array<IoRequest, 8> requests;
+    for (IoRequest& request : requests) {
+      request = {.op = IoOp::read, .length = bytes.size(), .buffers = {&buffer, 1}};
+      queue->submit(inner, request);
+    }
+    while (queue->reap() != nullptr) {
+    }
+  }
+  const IoCounts counts = inner.counts();
+  EXPECT_EQ(counts.of(IoOp::write).requests, 1u);
+  EXPECT_EQ(counts.of(IoOp::read).requests, 17u);
+  EXPECT_EQ(counts.of(IoOp::read).bytes, 17u * 4096);
+  EXPECT_EQ(counts.of(IoOp::flush).requests, 1u);
+  EXPECT_EQ(counts.failed, 0u);
+  for (const Device* device : {static_cast<const Device*>(&outer), static_cast<const Device*>(below.get())})
+    for (const IoCounts::Count& count : device->counts().by_op) EXPECT_EQ(count.requests, 0u);
+}
+
 // A request that finds no memory fails, and the queue it went through does not.
 TEST(NoMemory, IsTheOutcomeOfTheRequest) {
   auto memory = MemoryDevice::create(1 << 20).value();

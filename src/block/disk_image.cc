@@ -79,9 +79,10 @@ Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const s
           format, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }))
     return Error::make(err::invalid, "'{}' is no format", format);
   if (!format.empty() && format != "raw") return open_with_qemu(name, format);
-  auto device = TRY(is_url(name) ? served_by({"nbdkit", "--exit-with-parent", "curl", "url=" + name}, name,
-                                             OpenMode::read_only)
-                                 : open(name, OpenMode::read_only, {}));
+  auto device = TRY(
+      is_url(name) ? served_by({"nbdkit", "--exit-with-parent", "--filter=exitlast", "curl", "url=" + name},
+                               name, OpenMode::read_only)
+                   : open(name, OpenMode::read_only, {}));
   const std::string found = format.empty() ? TRY(guess_format(*device)) : format;
   if (found == "raw") return device;
   return open_with_qemu(name, found);

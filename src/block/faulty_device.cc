@@ -5,7 +5,11 @@
 namespace karst::block {
 
 FaultyDevice::FaultyDevice(Device& below, FaultPlan plan)
-    : below_(below), seed_(plan.seed), before_(std::move(plan.before)), random_(plan.seed) {
+    : below_(below),
+      seed_(plan.seed),
+      before_(std::move(plan.before)),
+      after_(std::move(plan.after)),
+      random_(plan.seed) {
   set_faults(plan.faults);
 }
 
@@ -64,7 +68,7 @@ Result<void> FaultyDevice::pass_on(const IoRequest& request, uint64_t shift) {
   IoRequest below = request.again();
   if (shift != 0 && request.op != IoOp::flush && request.length < size())
     below.offset = (request.offset + shift) % (size() - request.length) / block_size() * block_size();
-  return below_.run(std::move(below));
+  return below_.resubmit_unaccounted(std::move(below));
 }
 
 Result<void> FaultyDevice::write_torn(const IoRequest& request) {

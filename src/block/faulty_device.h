@@ -44,6 +44,8 @@ struct FaultPlan {
   std::vector<Fault> faults{};
   // Called before each request, without locks: waits, counts, or runs what the test wants to be concurrent.
   std::function<void(const IoRequest&)> before{};
+  // The completion hook: called after each request, without locks.
+  std::function<Completion(const IoRequest&, Result<void>&)> after{};
 };
 
 class FaultyDevice final : public Device {
@@ -65,6 +67,9 @@ class FaultyDevice final : public Device {
 
  protected:
   Result<void> perform(const IoRequest& request) override;
+  Completion on_completion(const IoRequest& request, Result<void>& outcome) override {
+    return after_ ? after_(request, outcome) : Completion::done;
+  }
 
  private:
   struct Armed {
@@ -79,6 +84,7 @@ class FaultyDevice final : public Device {
   Device& below_;
   const uint64_t seed_;
   const std::function<void(const IoRequest&)> before_;
+  const std::function<Completion(const IoRequest&, Result<void>&)> after_;
   mutable Mutex mutex_{faulty_lock};
   std::vector<Armed> armed_ GUARDED_BY(mutex_);
   std::mt19937_64 random_ GUARDED_BY(mutex_);

@@ -28,10 +28,13 @@ class HeldDevice final : public Device {
   Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override {
     return below_->extents(offset, length, each);
   }
+  void abandon() override { below_->abandon(); }
   void will_read(uint64_t offset, uint64_t length) override { below_->will_read(offset, length); }
 
  protected:
-  Result<void> perform(const IoRequest& request) override { return below_->run(request.again()); }
+  Result<void> perform(const IoRequest& request) override {
+    return below_->resubmit_unaccounted(request.again());
+  }
   bool failure_loses_writes() const override { return false; }  // the one below remembers
 
  private:

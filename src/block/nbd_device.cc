@@ -2,12 +2,15 @@
 
 #if KARST_LIBNBD
 
+#include <fcntl.h>
 #include <libnbd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <bit>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 namespace karst::block {
@@ -19,6 +22,7 @@ constexpr uint64_t server_piece_max =
 constexpr uint64_t extents_piece = 1 << 30;  // block status asks for so much at a time
 constexpr size_t pieces_under_way = 16;
 constexpr uint64_t least_piece = 16 << 10;
+constexpr auto connecting_max = std::chrono::seconds(60);
 constexpr const char* allocation = LIBNBD_CONTEXT_BASE_ALLOCATION;
 
 // libnbd keeps the last error of each thread.
@@ -71,22 +75,32 @@ Error NbdDevice::failed(const char* operation) const {
 // ---- connections
 
 Result<NbdDevice::Connection> NbdDevice::connect_once() const {
-  Connection made(::nbd_create());
+  Connection made{std::unique_ptr<nbd_handle, Close>(::nbd_create())};
   if (!made) return failed("making a connection");
   nbd_handle* handle = made.get();
   if (::nbd_add_meta_context(handle, allocation) != 0) return failed("asking for extents");
-  int connected = 0;
+  int started = 0;
   if (command_.empty()) {
     // The URI names a file of keys, a socket: whoever wrote it may use them.
     ::nbd_set_uri_allow_local_file(handle, true);
-    connected = ::nbd_connect_uri(handle, name_.c_str());
+    started = ::nbd_aio_connect_uri(handle, name_.c_str());
   } else {
     std::vector<char*> words;
     for (const std::string& word : command_) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
-    connected = ::nbd_connect_systemd_socket_activation(handle, words.data());
+    started = ::nbd_aio_connect_systemd_socket_activation(handle, words.data());
   }
-  if (connected != 0) return failed("connecting");
+  if (started != 0) return failed("connecting");
+  const auto deadline = std::chrono::steady_clock::now() + connecting_max;
+  while (::nbd_aio_is_ready(handle) == 0) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) return Error(err::io, "connecting: the server does not answer").at("device", name_);
+    if (::nbd_poll(handle, static_cast<int>(left)) < 0) return failed("connecting");
+    if (::nbd_aio_is_dead(handle) > 0 || ::nbd_aio_is_closed(handle) > 0) return failed("connecting");
+  }
+  made.socket = UniqueFd(::fcntl(::nbd_aio_get_fd(handle), F_DUPFD_CLOEXEC, 0));
+  if (made.socket.get() < 0) return Error::from_errno(errno, "connecting").at("device", name_);
   return made;
 }
 
@@ -147,6 +161,7 @@ Result<NbdDevice::Connection> NbdDevice::take() {
       changed_.wait(mutex_);
     if (lost_) return connection_lost();
     if (!idle_.empty()) {
+      in_use_.push_back(idle_.back().socket.get());
       Connection taken = std::move(idle_.back());
       idle_.pop_back();
       return taken;
@@ -154,15 +169,42 @@ Result<NbdDevice::Connection> NbdDevice::take() {
     ++connections_;
   }
   auto made = connect_once();
-  if (!made) give_back(nullptr);
-  return made;
+  if (!made) {
+    give_back({});
+    return std::move(made).error();
+  }
+  return lend(*std::move(made));
+}
+
+// A new connection: given up meanwhile, perhaps.
+Result<NbdDevice::Connection> NbdDevice::lend(Connection connection) {
+  MutexLock lock(mutex_);
+  if (!lost_) {
+    in_use_.push_back(connection.socket.get());
+    return connection;
+  }
+  --connections_;
+  changed_.notify_all();
+  return connection_lost();
+}
+
+void NbdDevice::abandon() {
+  MutexLock lock(mutex_);
+  lost_ = true;
+  // Whoever waits for an answer on them finds the other side gone.
+  for (const int socket : in_use_) ::shutdown(socket, SHUT_RDWR);
+  changed_.notify_all();
 }
 
 // One that is dead is closed here, before whoever had requests on it goes on: they are over then.
 void NbdDevice::give_back(Connection connection) {
+  if (connection) {
+    MutexLock lock(mutex_);
+    std::erase(in_use_, connection.socket.get());
+  }
   const bool dead =
       connection && (::nbd_aio_is_dead(connection.get()) > 0 || ::nbd_aio_is_closed(connection.get()) > 0);
-  if (dead) connection.reset();
+  if (dead) connection = {};
   MutexLock lock(mutex_);
   if (dead) lost_ = true;
   if (connection && !lost_)

@@ -18,6 +18,7 @@
 #include "block/device.h"
 #include "block/file_device.h"
 #include "core/mutex.h"
+#include "core/unique_fd.h"
 
 struct nbd_handle;
 
@@ -47,6 +48,8 @@ class NbdDevice final : public Device {
   Result<void> resize(uint64_t size) override;
   // What the server knows of base:allocation.
   Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override;
+  // Ends the connections.
+  void abandon() override;
 
  protected:
   Result<void> perform(const IoRequest& request) override;
@@ -55,7 +58,14 @@ class NbdDevice final : public Device {
   struct Close {
     void operator()(nbd_handle* handle) const;
   };
-  using Connection = std::unique_ptr<nbd_handle, Close>;
+  struct Connection {
+    std::unique_ptr<nbd_handle, Close> handle;
+    // The socket, by a number of ours: libnbd closes its own when the connection is lost.
+    UniqueFd socket{};
+
+    explicit operator bool() const { return handle != nullptr; }
+    nbd_handle* get() const { return handle.get(); }
+  };
   class Lease;
 
   NbdDevice(std::string name, std::vector<std::string> command, OpenMode mode);
@@ -64,6 +74,7 @@ class NbdDevice final : public Device {
   Result<Connection> connect_once() const;
   Result<void> learn(nbd_handle* handle);
   Result<Connection> take();
+  Result<Connection> lend(Connection connection);
   void give_back(Connection connection);
   uint32_t command_flags(const IoRequest& request) const;
   Result<void> transfer(nbd_handle* handle, const IoRequest& request);
@@ -88,6 +99,7 @@ class NbdDevice final : public Device {
   Mutex mutex_{nbd_lock};
   CondVar changed_;
   std::vector<Connection> idle_ GUARDED_BY(mutex_);
+  std::vector<int> in_use_ GUARDED_BY(mutex_);   // the sockets of those that threads have
   unsigned connections_ GUARDED_BY(mutex_) = 0;  // idle and in use
   bool resizing_ GUARDED_BY(mutex_) = false;
   bool lost_ GUARDED_BY(mutex_) = false;  // for good

@@ -15,6 +15,7 @@
 #include "block/copy.h"
 #include "block/device_test_kinds.h"
 #include "block/disk_image.h"
+#include "block/nbd_helper.h"
 
 #if KARST_LIBNBD
 
@@ -234,6 +235,42 @@ Runs runs_of(Device& device, uint64_t offset, uint64_t length) {
   });
   EXPECT_TRUE(walked) << walked.error().message();
   return runs;
+}
+
+// A server that does not answer, and the program around it, end soon when nobody needs them any more.
+TEST_F(NbdTest, WhatIsAbandonedEndsWhateverHangs) {
+  const auto hangs_in = [](Device& device) {
+    std::atomic<bool> ended{false};
+    std::thread reader([&] {
+      std::vector<std::byte> bytes(4096);
+      const auto read = device.read(0, bytes);
+      EXPECT_FALSE(read);
+      ended = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    EXPECT_FALSE(ended);
+    device.abandon();
+    reader.join();
+    std::vector<std::byte> bytes(4096);
+    EXPECT_FALSE(device.read(0, bytes));
+  };
+  serve({"--filter=delay", "memory", "1M", "delay-read=3600"});
+  const auto begin = std::chrono::steady_clock::now();
+  hangs_in(*connect(OpenMode::read_only));
+  {
+    const auto helper = served_by({"nbdkit", "-f", "--filter=delay", "memory", "1M", "delay-read=3600"},
+                                  "helper", OpenMode::read_only);
+    ASSERT_TRUE(helper) << helper.error().message();
+    hangs_in(**helper);
+  }
+  {
+    // One that does not heed the signal that asks it to end.
+    const auto deaf = served_by(
+        {"sh", "-c", "trap '' TERM; sh -c 'LISTEN_PID=$$ exec nbdkit -f memory 1M' & wait; sleep 3600"},
+        "deaf", OpenMode::read_only);
+    ASSERT_TRUE(deaf) << deaf.error().message();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
 TEST_F(NbdTest, ExtentsAreTheServers) {

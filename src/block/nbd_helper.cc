@@ -37,8 +37,12 @@ Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std:
   if (!is_installed(command[0]))
     return Error::make(err::unsupported, "this needs {}, which is not installed", command[0])
         .at("device", name);
-  // Of a session of its own: what interrupts us at the terminal must not end it before we are done with it.
-  command.insert(command.begin(), "setsid");
+  // timeout(1), without a time: in a process group of its own, so that what interrupts us at the terminal
+  // does not end the program before we are done with it; and when we are, a program that hangs is killed. The
+  // socket is passed to it by its number, which is known once it runs.
+  const std::initializer_list<std::string> around = {
+      "timeout", "--kill-after=2", "0", "sh", "-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""};
+  command.insert(command.begin(), around);
   return NbdDevice::serve(std::move(command), std::move(name), mode);
 }
 #else

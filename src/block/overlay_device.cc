@@ -36,7 +36,7 @@ Result<void> OverlayDevice::perform(const IoRequest& request) {
     case IoOp::flush: return {};
     case IoOp::read: {
       // What is below first, then what was changed over it: one read below, however many blocks.
-      TRY(below_.run(request.again()));
+      TRY(below_.resubmit_unaccounted(request.again()));
       SharedLock lock(mutex_);
       for_each_piece(request.buffers, [&](MutableBytes piece, uint64_t position) {
         for_each_block(request.offset + position, piece.size(),

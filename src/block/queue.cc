@@ -68,6 +68,7 @@ class UringQueue final : public Queue {
   void harvest();
   void complete(Transfer& transfer, int result);
   void run_inline(Transfer& transfer);
+  void end(Transfer& transfer, Result<void> outcome);
   void release(Transfer& transfer);
 
   const unsigned depth_;
@@ -221,22 +222,21 @@ void UringQueue::complete(Transfer& transfer, int result) {
   IoRequest& request = *transfer.request;
   // Not a fact about the device: the blocking path answers instead.
   if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) return run_inline(transfer);
-  if (result < 0) {
-    transfer.device->end_direct(transfer.io);
-    transfer.device->finish(request, failed_request(*transfer.device, request, -result));
-    return release(transfer);
-  }
+  if (result < 0) return end(transfer, failed_request(*transfer.device, request, -result));
   if (request.op != IoOp::flush) {
     transfer.moved += static_cast<uint64_t>(result);
     if (transfer.moved < request.length) {
       if (result > 0) return waiting_.push_front(&transfer);
-      transfer.device->end_direct(transfer.io);
-      transfer.device->finish(request, short_request(*transfer.device, request, transfer.moved));
-      return release(transfer);
+      return end(transfer, short_request(*transfer.device, request, transfer.moved));
     }
   }
+  end(transfer, {});
+}
+
+void UringQueue::end(Transfer& transfer, Result<void> outcome) {
   transfer.device->end_direct(transfer.io);
-  transfer.device->finish(request, {});
+  if (transfer.device->finish(*transfer.request, std::move(outcome)) == Completion::again)
+    transfer.device->execute(*transfer.request);
   release(transfer);
 }
 

@@ -113,10 +113,10 @@ Result<void> WriteLog::read_data(const Entry& entry, uint64_t position, MutableB
 }
 
 Result<void> RecordingDevice::perform(const IoRequest& request) {
-  if (request.op == IoOp::read) return below_.run(request.again());
+  if (request.op == IoOp::read) return below_.resubmit_unaccounted(request.again());
   if (has(request.flags, IoFlags::nowait)) return failed_request(*this, request, EAGAIN);  // the log may wait
   const size_t entry = TRY(log_.start(request, lane_));
-  Result<void> outcome = below_.run(request.again());
+  Result<void> outcome = below_.resubmit_unaccounted(request.again());
   log_.complete(entry, !outcome);
   return outcome;
 }

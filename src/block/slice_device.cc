@@ -39,6 +39,8 @@ Result<void> SliceDevice::extents(uint64_t offset, uint64_t length, ExtentListen
                         [&](uint64_t at, uint64_t run, bool data) { return each(at - offset_, run, data); });
 }
 
-Result<void> SliceDevice::perform(const IoRequest& request) { return below_.run(moved(request)); }
+Result<void> SliceDevice::perform(const IoRequest& request) {
+  return below_.resubmit_unaccounted(moved(request));
+}
 
 }  // namespace karst::block

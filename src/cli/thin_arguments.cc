@@ -85,7 +85,7 @@ Result<std::unique_ptr<block::Device>> open_thin_target(const std::string& path,
   auto device = TRY(open_thin_metadata(path, block::OpenMode::read_write));
   std::vector<std::byte> first(std::min<uint64_t>(thin::metadata_block_size, device->size()));
   TRY(device->read(0, first));
-  if (force || thin::is_blank(first)) return device;
+  if (force || all_zero(first)) return device;
   const bool pool =
       first.size() == thin::metadata_block_size && thin::read_superblock(*device, thin::superblock_at);
   return Error::make(err::exists, "{} {}; use --force to overwrite it", path,

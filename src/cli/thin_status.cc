@@ -22,12 +22,13 @@ void print_status(const Session& session, const PoolArguments& arguments, const 
   fmt::print("{}\n", status["status"].get<std::string>());
   if (arguments.no_volumes) return;
   for (const Json& volume : status["volumes"])
-    fmt::print("{}: {}\n", volume["name"].get<std::string>(),
-               volume["status"].is_null() ? "cannot be opened" : volume["status"].get<std::string>());
+    fmt::print("{}: {}\n", volume["name"].get<std::string>(), volume["status"].get<std::string>());
 }
 
 Result<int> run_status(const Session& session, const PoolArguments& arguments) {
-  print_status(session, arguments, TRY(ask_pool(session, arguments.pool, {{"command", "status"}})));
+  print_status(session, arguments,
+               TRY(ask_pool(session, arguments.pool,
+                            {{"command", "status"}, {"with_volumes", !arguments.no_volumes}})));
   return exit_ok;
 }
 

@@ -2,7 +2,6 @@
 #include "block/disk_image.h"
 #include "cli/open_named.h"
 #include "cli/pool_request.h"
-#include "cli/progress_bar.h"
 #include "cli/thin.h"
 
 namespace karst::cli {
@@ -42,12 +41,8 @@ Result<int> run_add(const Session& session, const VolumeArguments& arguments) {
   if (size == 0 && arguments.from.empty()) return Error(err::invalid, "--size says how large the volume is");
   if (size != 0) request["size"] = size;
   add_id(request, arguments);
-  Progress progress;
-  std::optional<ProgressBar> bar;
-  if (!arguments.from.empty()) bar.emplace(progress);
-  const Json volume = TRY(ask_pool(session, arguments.pool, request, progress));
-  bar.reset();
-  print_volume(session, volume);
+  print_volume(session, TRY(arguments.from.empty() ? ask_pool(session, arguments.pool, request)
+                                                   : ask_pool_to_import(session, arguments.pool, request)));
   return exit_ok;
 }
 

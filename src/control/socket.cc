@@ -8,9 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <list>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <thread>
+#include <vector>
 
 #include "control/line_stream.h"
 #include "core/mutex.h"
@@ -38,11 +39,11 @@ Result<sockaddr_un> address_of(const std::string& path) {
   return address;
 }
 
-Json answer_to(thin::Home& home, const std::string& line) {
+Json answer_to(thin::Home& home, const std::string& line, const CancelToken& cancel) {
   Json answer;
   const Json request = Json::parse(line, nullptr, false);
-  auto outcome =
-      request.is_discarded() ? Result<Json>(Error(err::invalid, "not JSON")) : thin::execute(home, request);
+  auto outcome = request.is_discarded() ? Result<Json>(Error(err::invalid, "not JSON"))
+                                        : thin::execute(home, request, cancel);
   if (outcome) {
     answer["ok"] = std::move(*outcome);
   } else {
@@ -53,10 +54,11 @@ Json answer_to(thin::Home& home, const std::string& line) {
   return answer;
 }
 
+// One thread accepts and sees who has gone; each connection has one for its requests.
 class ThreadedServer final : public Server {
  public:
-  ThreadedServer(thin::Home& home, std::string path, UniqueFd listening, UniqueFd stop)
-      : home_(home), path_(std::move(path)), listening_(std::move(listening)), stop_(std::move(stop)) {
+  ThreadedServer(thin::Home& home, std::string path, UniqueFd listening, UniqueFd wake)
+      : home_(home), path_(std::move(path)), listening_(std::move(listening)), wake_(std::move(wake)) {
     accepting_ = std::thread([this] { accept_all(); });
   }
 
@@ -64,60 +66,96 @@ class ThreadedServer final : public Server {
     {
       MutexLock lock(mutex_);
       stopping_ = true;
-      ended_.notify_all();
     }
-    const uint64_t one = 1;
-    static_cast<void>(::write(stop_.get(), &one, sizeof one));
-    home_.stop();
+    wake();
     accepting_.join();
+    home_.stop();
     {
       MutexLock lock(mutex_);
-      for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
+      for (const Connection& connection : open_) ::shutdown(connection.fd, SHUT_RDWR);
       while (!open_.empty()) ended_.wait(mutex_);
     }
     ::unlink(path_.c_str());
   }
 
  private:
+  struct Connection {
+    int fd;
+    CancelSource gone{};  // the client has closed it: nobody reads an answer
+  };
+
+  void wake() {
+    const uint64_t one = 1;
+    static_cast<void>(::write(wake_.get(), &one, sizeof one));
+  }
+
   void accept_all() {
+    std::vector<pollfd> fds;
     for (;;) {
-      pollfd fds[] = {{listening_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-      if (::poll(fds, 2, -1) < 0 && errno != EINTR) return;
-      if (fds[1].revents != 0) return;
-      if (fds[0].revents == 0) continue;
-      UniqueFd connection(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (connection.get() < 0) continue;
-      const int fd = connection.get();
       {
         MutexLock lock(mutex_);
-        while (open_.size() >= connections_max && !stopping_) ended_.wait(mutex_);
         if (stopping_) return;
-        open_.push_back(fd);
+        // poll() passes over what is negative.
+        fds = {{wake_.get(), POLLIN, 0}, {open_.size() < connections_max ? listening_.get() : -1, POLLIN, 0}};
+        for (const Connection& connection : open_)
+          if (!connection.gone.cancelled()) fds.push_back({connection.fd, 0, 0});
       }
-      std::thread([this, stream = LineStream(std::move(connection))]() mutable {
-        serve(std::move(stream));
-      }).detach();
+      if (::poll(fds.data(), fds.size(), -1) < 0) {
+        if (errno != EINTR) return;
+        continue;
+      }
+      if (fds[0].revents != 0) {
+        uint64_t count = 0;
+        static_cast<void>(::read(wake_.get(), &count, sizeof count));
+      }
+      // Both directions are closed: who has only ended its requests still wants the answers.
+      for (const pollfd& fd : std::span(fds).subspan(2))
+        if ((fd.revents & (POLLHUP | POLLERR)) != 0) give_up(fd.fd);
+      if (fds[1].revents != 0) accept_one();
     }
   }
 
-  // The list is left last of all, under the lock: then the server may go.
-  void serve(LineStream stream) {
+  void give_up(int fd) {
+    {
+      MutexLock lock(mutex_);
+      for (const Connection& connection : open_)
+        if (connection.fd == fd) connection.gone.cancel();
+    }
+    home_.pool().wake_waiting();
+  }
+
+  void accept_one() {
+    UniqueFd accepted(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (accepted.get() < 0) return;
+    Connection connection{accepted.get()};
+    {
+      MutexLock lock(mutex_);
+      open_.push_back(connection);
+    }
+    std::thread([this, connection, stream = LineStream(std::move(accepted))]() mutable {
+      serve(stream, connection.gone.token());
+      // The list is left last of all, under the lock: then the server may go.
+      MutexLock lock(mutex_);
+      std::erase_if(open_, [&](const Connection& other) { return other.fd == connection.fd; });
+      wake();
+      ended_.notify_all();
+    }).detach();
+  }
+
+  void serve(LineStream& stream, const CancelToken& gone) {
     for (;;) {
       auto line = stream.read();
-      if (!line || !*line) break;
-      if (!stream.write(answer_to(home_, **line).dump())) break;
+      if (!line || !*line) return;
+      if (!stream.write(answer_to(home_, **line, gone).dump())) return;
     }
-    MutexLock lock(mutex_);
-    open_.remove(stream.fd());
-    ended_.notify_all();
   }
 
   thin::Home& home_;
   const std::string path_;
-  const UniqueFd listening_, stop_;
+  const UniqueFd listening_, wake_;
   Mutex mutex_{server_lock};
   CondVar ended_;
-  std::list<int> open_ GUARDED_BY(mutex_);
+  std::vector<Connection> open_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread accepting_;
 };
@@ -131,13 +169,13 @@ Result<std::unique_ptr<Server>> Server::start(thin::Home& home) {
   const sockaddr_un address = TRY(address_of(path));
   ::unlink(path.c_str());
   UniqueFd listening(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
-  if (listening.get() < 0 || stop.get() < 0) return Error::from_errno(errno, "making a control socket");
+  UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (listening.get() < 0 || wake.get() < 0) return Error::from_errno(errno, "making a control socket");
   if (::fchmod(listening.get(), 0600) < 0 ||
       ::bind(listening.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 ||
       ::chmod(path.c_str(), 0600) < 0 || ::listen(listening.get(), 16) < 0)
     return Error::from_errno(errno, "listening at the control socket").at("socket", path);
-  return std::unique_ptr<Server>(new ThreadedServer(home, path, std::move(listening), std::move(stop)));
+  return std::unique_ptr<Server>(new ThreadedServer(home, path, std::move(listening), std::move(wake)));
 }
 
 Result<Json> ask(const std::string& pool_path, const Json& request) {

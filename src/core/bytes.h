@@ -37,6 +37,12 @@ const T* overlay(Bytes bytes, uint64_t offset = 0) {
   return reinterpret_cast<const T*>(bytes.data() + offset);
 }
 
+inline bool all_zero(Bytes bytes) {
+  // Every byte is the one before it, and the first is 0.
+  return bytes.empty() ||
+         (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
 template <Overlay T>
 Bytes bytes_of(const T& value) {
   return {reinterpret_cast<const std::byte*>(&value), sizeof(T)};

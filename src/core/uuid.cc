@@ -1,5 +1,11 @@
 #include "core/uuid.h"
 
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "core/assert.h"
+
 namespace karst {
 namespace {
 constexpr bool dash_before(size_t byte) { return byte == 4 || byte == 6 || byte == 8 || byte == 10; }
@@ -20,6 +26,22 @@ std::string Uuid::text() const {
     fmt::format_to(std::back_inserter(out), "{:02x}", bytes[i]);
   }
   return out;
+}
+
+Uuid Uuid::version_4(std::span<const std::byte, 16> bytes) {
+  Uuid uuid;
+  std::ranges::transform(bytes, uuid.bytes.begin(),
+                         [](std::byte byte) { return std::to_integer<uint8_t>(byte); });
+  uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);
+  uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
+  return uuid;
+}
+
+Uuid Uuid::random() {
+  std::array<std::byte, 16> bytes;
+  // So few bytes come whole, and cannot fail once the system has booted (getrandom(2)).
+  VERIFY(::getrandom(bytes.data(), bytes.size(), 0) == ssize_t(bytes.size()));
+  return version_4(bytes);
 }
 
 std::optional<Uuid> Uuid::parse(std::string_view text) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,10 @@ struct Uuid {
   std::string text() const;
   // Accepts the 36-character form in either case; nothing else.
   static std::optional<Uuid> parse(std::string_view text);
+  // Of these bytes but those that say that it is one of version 4, by RFC 4122.
+  static Uuid version_4(std::span<const std::byte, 16> bytes);
+  // Version 4, of random bytes.
+  static Uuid random();
 };
 static_assert(sizeof(Uuid) == 16 && alignof(Uuid) == 1);
 

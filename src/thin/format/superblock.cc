@@ -47,8 +47,4 @@ Result<void> check_superblock(const Superblock& super, Opening opening) {
   return {};
 }
 
-bool is_blank(Bytes block) {
-  return std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 }  // namespace karst::thin

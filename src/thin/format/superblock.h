@@ -62,8 +62,8 @@ static_assert(sizeof(Superblock) == 364 && alignof(Superblock) == 1);
 enum class Opening : uint8_t { for_reading, for_writing };
 Result<void> check_superblock(const Superblock& super, Opening opening);
 
-// True for a block of zeroes, which is what a pool is made on.
-bool is_blank(Bytes block);
+// The one in a buffer of at least its size.
+inline Superblock& superblock_in(MutableBytes block) { return *reinterpret_cast<Superblock*>(block.data()); }
 
 // A leaf's value in the device details tree.
 struct DeviceDetails {

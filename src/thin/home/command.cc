@@ -62,67 +62,79 @@ Result<Json> volume_json(Home& home, const VolumeEntry& entry) {
   return json;
 }
 
-Result<Json> status(Home& home, const Json&) {
+Json requests_json(const block::IoCounts& counts) {
+  Json json;
+  for (size_t op = 0; op < counts.by_op.size(); ++op)
+    json[name_of(static_cast<block::IoOp>(op))] = {{"requests", counts.by_op[op].requests},
+                                                   {"bytes", counts.by_op[op].bytes}};
+  json["failed"] = counts.failed;
+  return json;
+}
+
+Result<Json> status(Home& home, const Json& request, const CancelToken&) {
   Json json = to_json(home.description());
   json.erase("volumes");
   json["file"] = home.path();
   if (!home.options().socket.empty()) json["socket"] = home.options().socket;
   json.update(state_json(home));
+  if (!request.value("with_volumes", true)) return json;
   json["volumes"] = Json::array();
   for (const VolumeEntry& entry : home.description().volumes) {
-    if (entry.state == VolumeEntry::State::importing)
-      continue;  // to be deleted, perhaps, if nobody has it open
+    if (entry.state == VolumeEntry::State::importing) continue;  // nobody else's to open
     Json volume = to_json(entry);
-    auto open = home.open_volume(entry);
+    const auto device = home.pool().status(entry.id);
     volume["status"] =
-        open ? Json(fmt::format("0 {} {}", entry.size / sector_size, volume_status_line(**open))) : Json();
+        fmt::format("0 {} {}", entry.size / sector_size, volume_status_line(home.pool(), device));
+    volume["requests"] = device && device->requests ? requests_json(*device->requests) : Json();
     json["volumes"].push_back(std::move(volume));
   }
   return json;
 }
 
-Result<Json> message(Home& home, const Json& request) {
+Result<Json> message(Home& home, const Json& request, const CancelToken&) {
   const auto answer = TRY(home.message(text_of(request, "text")));
   Json json;
   json["output"] = answer ? Json(*answer) : Json();
   return json;
 }
 
-Result<Json> volume_add(Home& home, const Json& request) {
+Result<Json> volume_add(Home& home, const Json& request, const CancelToken& cancel) {
   if (request.contains("from"))
-    return volume_json(
-        home, TRY(home.import_volume(
-                  text_of(request, "name"), text_of(request, "from"), request.value("format", std::string()),
-                  number_of<uint64_t>(request, "size"), number_of<DeviceId>(request, "id"))));
+    return volume_json(home, TRY(home.import_volume({.name = text_of(request, "name"),
+                                                     .from = text_of(request, "from"),
+                                                     .format = request.value("format", std::string()),
+                                                     .size = number_of<uint64_t>(request, "size"),
+                                                     .id = number_of<DeviceId>(request, "id")},
+                                                    cancel)));
   const auto entry =
       TRY(home.add_volume(text_of(request, "name"), request.at("size").get<uint64_t>(),
                           request.value("origin", std::string()), number_of<DeviceId>(request, "id")));
   return volume_json(home, entry);
 }
 
-Result<Json> volume_snapshot(Home& home, const Json& request) {
+Result<Json> volume_snapshot(Home& home, const Json& request, const CancelToken&) {
   const auto entry =
       TRY(home.add_snapshot(text_of(request, "of"), text_of(request, "name"),
                             request.value("read_only", false), number_of<DeviceId>(request, "id")));
   return volume_json(home, entry);
 }
 
-Result<Json> volume_remove(Home& home, const Json& request) {
+Result<Json> volume_remove(Home& home, const Json& request, const CancelToken&) {
   TRY(home.remove_volume(text_of(request, "name")));
   return Json::object();
 }
 
-Result<Json> volume_rename(Home& home, const Json& request) {
+Result<Json> volume_rename(Home& home, const Json& request, const CancelToken&) {
   TRY(home.rename_volume(text_of(request, "name"), text_of(request, "to")));
   return volume_json(home, TRY(home.volume(text_of(request, "to"))));
 }
 
-Result<Json> volume_resize(Home& home, const Json& request) {
+Result<Json> volume_resize(Home& home, const Json& request, const CancelToken&) {
   TRY(home.resize_volume(text_of(request, "name"), request.at("size").get<uint64_t>()));
   return volume_json(home, TRY(home.volume(text_of(request, "name"))));
 }
 
-Result<Json> volume_list(Home& home, const Json&) {
+Result<Json> volume_list(Home& home, const Json&, const CancelToken&) {
   Json json;
   json["volumes"] = Json::array();
   for (const VolumeEntry& entry : home.description().volumes)
@@ -130,25 +142,34 @@ Result<Json> volume_list(Home& home, const Json&) {
   return json;
 }
 
-Result<Json> grow(Home& home, const Json& request) {
-  TRY(home.grow(number_of<uint64_t>(request, "data_size"), number_of<uint64_t>(request, "metadata_size")));
-  return status(home, request);
-}
-
-Result<Json> events(Home& home, const Json& request) {
+Result<Json> imports(Home& home, const Json&, const CancelToken&) {
   Json json;
-  json["events"] = home.pool().wait_for_event(request.at("after").get<uint64_t>());
+  json["imports"] = Json::array();
+  for (const Imports::Status& import : home.imports())
+    json["imports"].push_back(
+        {{"name", import.name}, {"id", import.id}, {"done", import.done}, {"total", import.total}});
   return json;
 }
 
-Result<Json> quiesce(Home& home, const Json&) {
+Result<Json> grow(Home& home, const Json& request, const CancelToken&) {
+  TRY(home.grow(number_of<uint64_t>(request, "data_size"), number_of<uint64_t>(request, "metadata_size")));
+  return status(home, Json::object(), {});
+}
+
+Result<Json> events(Home& home, const Json& request, const CancelToken& cancel) {
+  Json json;
+  json["events"] = home.pool().wait_for_event(request.at("after").get<uint64_t>(), cancel);
+  return json;
+}
+
+Result<Json> quiesce(Home& home, const Json&, const CancelToken&) {
   TRY(home.pool().quiesce());
   return Json::object();
 }
 
 struct Command {
   const char* name;
-  Result<Json> (*run)(Home& home, const Json& request);
+  Result<Json> (*run)(Home& home, const Json& request, const CancelToken& cancel);
 };
 constexpr Command commands[] = {
     {"status", status},
@@ -159,6 +180,7 @@ constexpr Command commands[] = {
     {"volume-rename", volume_rename},
     {"volume-resize", volume_resize},
     {"volume-list", volume_list},
+    {"imports", imports},
     {"grow", grow},
     {"events", events},
     {"quiesce", quiesce},
@@ -166,11 +188,11 @@ constexpr Command commands[] = {
 
 }  // namespace
 
-Result<Json> execute(Home& home, const Json& request) {
+Result<Json> execute(Home& home, const Json& request, const CancelToken& cancel) {
   try {
     const auto name = text_of(request, "command");
     for (const Command& command : commands)
-      if (name == command.name) return command.run(home, request);
+      if (name == command.name) return command.run(home, request, cancel);
     return Error::make(err::invalid, "no such command: '{}'", name);
   } catch (const Json::exception& exception) {
     return Error::make(err::invalid, "not a request: {}", exception.what());

@@ -11,6 +11,7 @@
 //   {"command": "volume-remove", "name"} · {"command": "volume-rename", "name", "to"}
 //   {"command": "volume-resize", "name", "size"}
 //   {"command": "volume-list"}                                      → {"volumes": […]}
+//   {"command": "imports"}                                          → {"imports": […]}: volumes being filled
 //   {"command": "grow", "data_size"?, "metadata_size"?}             → the status
 //   {"command": "events", "after": N}                               → {"events": M}, once M is greater than N
 //   {"command": "quiesce"}                                          → {}, once all that was freed can be used
@@ -24,6 +25,9 @@
 namespace karst::thin {
 
 // Thread-safe. Errors are those of Home; err::invalid for a request that is none.
-Result<nlohmann::ordered_json> execute(Home& home, const nlohmann::ordered_json& request);
+// What may take for ever (importing, waiting for events) ends early when the token is cancelled; for events,
+// Pool::wake_waiting() tells of that.
+Result<nlohmann::ordered_json> execute(Home& home, const nlohmann::ordered_json& request,
+                                       const CancelToken& cancel = {});
 
 }  // namespace karst::thin

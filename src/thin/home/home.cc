@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <random>
 
-#include "block/copy.h"
 #include "block/disk_image.h"
 #include "thin/format/errors.h"
 #include "thin/format/superblock.h"
@@ -17,15 +15,6 @@ namespace {
 constexpr uint64_t sparse_metadata_min = 64 << 20;
 
 using State = VolumeEntry::State;
-
-Uuid random_uuid() {
-  std::random_device source;
-  Uuid uuid;
-  for (uint8_t& byte : uuid.bytes) byte = static_cast<uint8_t>(source());
-  uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);
-  uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
-  return uuid;
-}
 
 uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -47,7 +36,7 @@ Result<Found> look_at(const std::string& path) {
 
 Result<PoolDescription> describe(const NewPool& wanted) {
   PoolDescription pool;
-  pool.uuid = random_uuid();
+  pool.uuid = Uuid::random();
   pool.metadata = wanted.metadata;
   pool.data = wanted.data;
   pool.block_sectors = wanted.block_sectors;
@@ -263,23 +252,26 @@ Result<VolumeEntry> Home::add_volume(const std::string& name, uint64_t size, con
              [&] { return pool_->create_thin(new_id); });
 }
 
-Result<VolumeEntry> Home::import_volume(const std::string& name, const std::string& from,
-                                        const std::string& format, std::optional<uint64_t> size,
-                                        std::optional<DeviceId> id) {
-  const auto source = TRY(block::open_disk_image(from, format, options_.open));
+Result<VolumeEntry> Home::import_volume(const ImportRequest& request, CancelToken cancel) {
+  const auto source = TRY(block::open_disk_image(request.from, request.format, options_.open));
   const uint64_t least = round_up(source->size(), sector_size);
-  TRY(check_size(size.value_or(least)));
-  if (size && *size < least)
+  const uint64_t size = request.size.value_or(least);
+  TRY(check_size(size));
+  if (size < least)
     return Error(err::invalid, "the volume would be smaller than what it is to hold")
-        .expected(fmt::format("at least {}", least), *size);
-  VolumeEntry entry;
+        .expected(fmt::format("at least {}", least), size);
+  VolumeEntry entry{.name = request.name, .size = size, .state = State::importing};
+  std::optional<Imports::Running> running;
   {
     MutexLock lock(mutex_);
-    const DeviceId new_id = TRY(choose_id(id));
-    entry = TRY(add({.id = new_id, .name = name, .size = size.value_or(least), .state = State::importing},
-                    [&] { return pool_->create_thin(new_id); }));
+    entry.id = TRY(choose_id(request.id));
+    running.emplace(imports_, entry.name, entry.id, std::move(cancel));
+    entry = TRY(add(entry, [&] { return pool_->create_thin(entry.id); }));
   }
-  auto filled = fill(entry, *source);
+  auto filled = [&]() -> Result<void> {
+    const auto volume = TRY(pool_->open_volume(pool_, entry.id, entry.size, nullptr));
+    return running->copy(*source, *volume, pool_->block_size());
+  }();
   MutexLock lock(mutex_);
   if (filled) filled = set_state(entry.id, State::ready);
   if (filled) {
@@ -295,17 +287,8 @@ Result<VolumeEntry> Home::import_volume(const std::string& name, const std::stri
   return std::move(filled).error();
 }
 
-Result<void> Home::fill(const VolumeEntry& entry, block::Device& source) {
-  const auto workers = TRY(WorkerPool::create({.name = "import", .threads = 2}));
-  const auto volume = TRY(pool_->open_volume(pool_, entry.id, entry.size, nullptr));
-  TRY(block::copy_device(
-      source, *volume, *workers,
-      {.unit = pool_->block_size(), .cancel = stopping_.token(), .progress = options_.progress}));
-  return {};
-}
-
 void Home::stop() {
-  stopping_.cancel();
+  imports_.end_all();
   pool_->stop_waiting();
 }
 
@@ -324,7 +307,10 @@ Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string&
 }
 
 Result<void> Home::remove_volume(const std::string& name_or_id) {
+  const bool ended = imports_.end(name_or_id);
   MutexLock lock(mutex_);
+  // It may have come to its end just before.
+  if (ended && file_->description().find(name_or_id) == nullptr) return {};
   const VolumeEntry entry = TRY(find(name_or_id));
   TRY(set_state(entry.id, State::deleting));
   if (auto deleted = pool_->delete_device(entry.id); !deleted) {

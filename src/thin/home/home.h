@@ -1,7 +1,7 @@
 // A pool as its user knows it: a file, volumes with names, commands that a crash leaves done or undone.
 //
 // What serves the pool (the network, the control socket) and what changes it while nobody serves it (the
-// command line) use the same calls. Thread-safe. Locks: thin.home → the pool's.
+// command line) use the same calls. Thread-safe. Locks: thin.home → thin.imports, the pool's.
 #pragma once
 #include <memory>
 #include <string>
@@ -9,7 +9,7 @@
 
 #include "block/open.h"
 #include "core/cancel.h"
-#include "core/progress.h"
+#include "thin/home/imports.h"
 #include "thin/home/pool_file.h"
 #include "thin/pool/volume.h"
 
@@ -24,8 +24,7 @@ struct HomeOptions {
   std::string socket;  // where its volumes are served over NBD, for who asks
   block::DeviceOpener open = [](std::string_view name, block::OpenMode mode, block::FileOptions file) {
     return block::open_device(name, mode, file);
-  };                     // images to import, origins of volumes
-  ProgressRef progress;  // counts what is imported
+  };  // images to import, origins of volumes
 };
 
 // What `karst thin create` asks for; sizes in bytes.
@@ -63,13 +62,18 @@ class Home {
 
   Result<VolumeEntry> add_volume(const std::string& name, uint64_t size, const std::string& origin,
                                  std::optional<DeviceId> id);
-  // One that is as large as what is copied into it, or larger; `format` as block::open_disk_image() has it.
-  // Nobody sees the volume before it is whole. err::cancelled after stop().
-  Result<VolumeEntry> import_volume(const std::string& name, const std::string& from,
-                                    const std::string& format, std::optional<uint64_t> size,
-                                    std::optional<DeviceId> id);
+  // One that is as large as what is copied into it, or larger. Nobody finds the volume before it is whole.
+  // err::cancelled if it was ended: by the token, by removing the volume, by stop().
+  struct ImportRequest {
+    std::string name, from, format{};  // as block::open_disk_image() has them
+    std::optional<uint64_t> size{};
+    std::optional<DeviceId> id{};
+  };
+  Result<VolumeEntry> import_volume(const ImportRequest& request, CancelToken cancel = {});
+  std::vector<Imports::Status> imports() const { return imports_.list(); }
   Result<VolumeEntry> add_snapshot(const std::string& of, const std::string& name, bool read_only,
                                    std::optional<DeviceId> id);
+  // One that is being imported too.
   Result<void> remove_volume(const std::string& name_or_id);
   Result<void> rename_volume(const std::string& name_or_id, const std::string& name);
   Result<void> resize_volume(const std::string& name_or_id, uint64_t size);
@@ -94,14 +98,13 @@ class Home {
   // Of the state `creating`, and then ready; or `importing`, which it stays.
   Result<VolumeEntry> add(VolumeEntry entry, FunctionRef<Result<void>()> make) REQUIRES(mutex_);
   Result<void> check_new_name(const std::string& name) const REQUIRES(mutex_);
-  Result<void> fill(const VolumeEntry& entry, block::Device& source);
   Result<void> set_state(DeviceId id, VolumeEntry::State state) REQUIRES(mutex_);
   Result<void> forget(DeviceId id) REQUIRES(mutex_);
   Result<DeviceId> choose_id(std::optional<DeviceId> wanted) const REQUIRES(mutex_);
   Result<VolumeEntry> find(const std::string& name_or_id) const REQUIRES(mutex_);
 
   const HomeOptions options_;
-  CancelSource stopping_;
+  Imports imports_;
   mutable Mutex mutex_{home_lock};
   const std::unique_ptr<PoolFile> file_;
   cache::Cache cache_;

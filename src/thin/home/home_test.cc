@@ -287,10 +287,10 @@ TEST_F(ImportTest, FillsAVolumeAndMapsWhatIsNotZero) {
   }
   reopen();
   EXPECT_EQ(home->volume("larger")->size, 32 * mib);
-  const auto small = home->import_volume("small", image, "", mib, {});
+  const auto small = home->import_volume({.name = "small", .from = image, .size = mib});
   EXPECT_TRUE(small.error().is(err::invalid)) << small.error().message();
-  EXPECT_TRUE(home->import_volume("root", image, "", {}, {}).error().is(err::exists));
-  EXPECT_TRUE(home->import_volume("other", "/no/such/image", "", {}, {}).error().is(err::not_found));
+  EXPECT_TRUE(home->import_volume({.name = "root", .from = image}).error().is(err::exists));
+  EXPECT_TRUE(home->import_volume({.name = "other", .from = "/no/such/image"}).error().is(err::not_found));
   EXPECT_EQ(home->description().volumes.size(), 2u);
 }
 
@@ -310,7 +310,7 @@ TEST_F(ImportTest, WhatFailsLeavesNothing) {
     };
     wanted.replace = true;
     create(wanted);
-    const auto imported = home->import_volume("root", image, "", {}, {});
+    const auto imported = home->import_volume({.name = "root", .from = image});
     ASSERT_FALSE(imported);
     EXPECT_TRUE(imported.error().is(err::io)) << imported.error().message();
     EXPECT_TRUE(home->description().volumes.empty());
@@ -320,7 +320,7 @@ TEST_F(ImportTest, WhatFailsLeavesNothing) {
   options.open = HomeOptions().open;
   wanted.data_size = 4 * 65536;
   create(wanted);
-  const auto imported = home->import_volume("root", image, "", {}, {});
+  const auto imported = home->import_volume({.name = "root", .from = image});
   ASSERT_FALSE(imported);
   EXPECT_TRUE(imported.error().is(err::no_space)) << imported.error().message();
   EXPECT_TRUE(home->description().volumes.empty());
@@ -348,12 +348,15 @@ TEST_F(ImportTest, IsWholeOrNotThere) {
     EXPECT_TRUE(home->volume("0").error().is(err::no_device));
     EXPECT_TRUE(home->add_volume("root", mib, "", {}).error().is(err::exists));
     EXPECT_TRUE(home->add_volume("other", mib, "", DeviceId{0}).error().is(err::exists));
-    EXPECT_TRUE(home->remove_volume("root").error().is(err::no_device));
     EXPECT_EQ(ask(R"({"command": "volume-list"})")["volumes"].size(), 0u);
+    const auto importing = ask(R"({"command": "imports"})")["imports"];
+    ASSERT_EQ(importing.size(), 1u);
+    EXPECT_EQ(importing[0]["name"], "root");
+    EXPECT_EQ(importing[0]["total"], 20 * mib);
     ASSERT_TRUE(home->pool().commit());
     ASSERT_EQ(std::system(("cp --sparse=always " + path + " " + copy).c_str()), 0);
   };
-  ASSERT_TRUE(home->import_volume("root", image, "", {}, {}));
+  ASSERT_TRUE(home->import_volume({.name = "root", .from = image}));
   // What a crash at that moment leaves.
   {
     const auto after = Home::open(copy, options);
@@ -363,10 +366,84 @@ TEST_F(ImportTest, IsWholeOrNotThere) {
     EXPECT_EQ((*after)->pool().status().space.data_available, (*after)->pool().status().space.data_blocks);
   }
   meanwhile = [&] { home->stop(); };
-  const auto stopped = home->import_volume("second", image, "", {}, {});
+  const auto stopped = home->import_volume({.name = "second", .from = image});
   ASSERT_FALSE(stopped);
   EXPECT_TRUE(stopped.error().is(err::cancelled)) << stopped.error().message();
   EXPECT_EQ(home->description().volumes.size(), 1u);
+}
+
+// A source that nobody answers for.
+class Hanging final : public block::Device {
+ public:
+  const std::string& name() const override { return name_; }
+  uint64_t size() const override { return mib; }
+  uint32_t block_size() const override { return 512; }
+  bool writable() const override { return false; }
+  void abandon() override {
+    abandoned_.test_and_set();
+    abandoned_.notify_all();
+  }
+  std::atomic<bool>* asked = nullptr;
+
+ protected:
+  Result<void> perform(const block::IoRequest& request) override {
+    if (request.length == 512) return {};  // the look at its format
+    *asked = true;
+    abandoned_.wait(false);
+    return Error(err::io, "abandoned");
+  }
+
+ private:
+  const std::string name_ = "hanging";
+  std::atomic_flag abandoned_;
+};
+
+// Whoever wants it ended: by removing the volume, by going away, by ending the pool's service.
+TEST_F(ImportTest, OfASourceThatHangsCanBeEnded) {
+  std::atomic<bool> asked{false};
+  options.open = [&](std::string_view, block::OpenMode,
+                     block::FileOptions) -> Result<std::unique_ptr<block::Device>> {
+    auto device = std::make_unique<Hanging>();
+    device->asked = &asked;
+    return device;
+  };
+  create({.data_size = 64 * mib});
+  CancelSource client;
+  const std::function<void()> ways[] = {[&] { ask(R"({"command": "volume-remove", "name": "root"})"); },
+                                        [&] { ASSERT_TRUE(home->remove_volume("0")); },
+                                        [&] { client.cancel(); }, [&] { home->stop(); }};
+  for (const auto& end : ways) {
+    asked = false;
+    client = CancelSource();
+    Result<VolumeEntry> imported = VolumeEntry();
+    std::thread importer(
+        [&] { imported = home->import_volume({.name = "root", .from = "x"}, client.token()); });
+    while (!asked) std::this_thread::yield();
+    end();
+    importer.join();
+    ASSERT_FALSE(imported);
+    EXPECT_TRUE(imported.error().is(err::cancelled)) << imported.error().message();
+    EXPECT_TRUE(home->imports().empty());
+    EXPECT_TRUE(home->description().volumes.empty());
+    ASSERT_TRUE(home->pool().quiesce());
+    EXPECT_EQ(home->pool().status().space.data_available, home->pool().status().space.data_blocks);
+  }
+}
+
+// One that waits for space for ever, in a pool that was told to.
+TEST_F(ImportTest, ThatWaitsForSpaceCanBeEnded) {
+  make_image(20 * mib);
+  create({.data_size = 4 * 65536, .no_space_timeout_seconds = 0});
+  Result<VolumeEntry> imported = VolumeEntry();
+  std::thread importer([&] { imported = home->import_volume({.name = "root", .from = image}); });
+  while (home->pool().mode() != PoolMode::out_of_data_space) std::this_thread::yield();
+  EXPECT_TRUE(home->remove_volume("root"));
+  importer.join();
+  ASSERT_FALSE(imported);
+  EXPECT_TRUE(imported.error().is(err::cancelled)) << imported.error().message();
+  ASSERT_TRUE(home->pool().quiesce());
+  EXPECT_EQ(home->pool().status().space.data_available, 4u);
+  EXPECT_EQ(home->pool().mode(), PoolMode::write);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "thin/format/errors.h"
+#include "thin/metadata/tree_walk.h"
 
 namespace karst::thin {
 namespace {
@@ -76,41 +77,8 @@ Result<std::optional<Btree::Found>> Btree::last(MetadataBlock root) const {
   return too_deep(root);
 }
 
-// A child's keys lie between its own in the parent and the next: so no node of a damaged tree is walked
-// twice.
-Result<void> Btree::check_between(NodeView child, const NodeView& parent, uint32_t at) const {
-  const bool too_low = at > 0 && child.key(0) < parent.key(at);
-  const bool too_high = at + 1 < parent.size() && child.key(child.size() - 1) >= parent.key(at + 1);
-  if (!too_low && !too_high) return {};
-  return Error(err::node_order, "keys of a node are not where its parent says").at("block", parent.child(at));
-}
-
 Result<void> Btree::walk(MetadataBlock root, uint64_t from, uint64_t to, Visit each) const {
-  struct Step {
-    BlockRef block;
-    uint32_t next = 0;
-  };
-  if (from >= to) return {};
-  std::vector<Step> path;
-  MetadataBlock number = root;
-  for (;;) {
-    if (path.size() == max_depth) return too_deep(root);
-    BlockRef block = TRY(store_.read_node(number, value_size_));
-    const NodeView node = block.node();
-    if (!path.empty() && node.size() > 0)
-      TRY(check_between(node, path.back().block.node(), path.back().next - 1));
-    if (node.is_leaf()) {
-      const uint32_t begin = node.lower_bound(from), end = node.lower_bound(to);
-      if (begin < end && !TRY(each(node, begin, end))) return {};
-    } else {
-      path.push_back({std::move(block), node.child_for(from)});
-    }
-    while (!path.empty() && path.back().next == path.back().block.node().size()) path.pop_back();
-    if (path.empty()) return {};
-    Step& step = path.back();
-    if (step.next > 0 && step.block.node().key(step.next) >= to) return {};
-    number = step.block.node().child(step.next++);
-  }
+  return from < to ? TreeWalk(store_, value_size_).walk(root, {from, to - 1}, each) : Result<void>();
 }
 
 // Whether an insertion of the key needs room in this node.

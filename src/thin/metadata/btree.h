@@ -83,7 +83,6 @@ class Btree {
   Result<Own> shadow(MetadataBlock number);
   Result<Own> shadow_child(MutableNode& parent, uint32_t at);
   Result<Own> create_node(bool leaf);
-  Result<void> check_between(NodeView child, const NodeView& parent, uint32_t at) const;
   Result<bool> is_full_for(MetadataBlock number, uint64_t key) const;
   Result<Own> grow_root(Own root);
   Result<void> make_room(MutableNode& parent, uint32_t at, uint64_t key);

@@ -25,68 +25,17 @@
 #include "cache/cache.h"
 #include "core/mutex.h"
 #include "thin/format/superblock.h"
-#include "thin/metadata/btree.h"
+#include "thin/metadata/block_store.h"
+#include "thin/metadata/commit_steps.h"
 #include "thin/metadata/data_space.h"
-#include "thin/metadata/metadata_space.h"
+#include "thin/metadata/thin_device.h"
 
 namespace karst::thin {
 
+struct PoolTrees;
+
 inline constexpr LockClass commit_lock{"thin.commit"};
 inline constexpr LockClass metadata_lock{"thin.metadata"};
-
-// Told of a device's mappings as they change (and, by tell(), as they are), under thin.metadata.
-class MappingWatcher {
- public:
-  virtual ~MappingWatcher() = default;
-  virtual void mapped(VirtualBlock block, Mapping mapping) = 0;
-  virtual void unmapped(VirtualBlock from, VirtualBlock to) = 0;
-  virtual void forget_all() = 0;  // a transaction was given up
-};
-
-// A device that somebody uses. Obtained from open_device(); lives until the last ThinDeviceRef is gone.
-class ThinDevice {
- public:
-  explicit ThinDevice(DeviceId id) : id_(id) {}
-  DeviceId id() const { return id_; }
-  // Whether a mapping is (or may be) used by others too. Lock-free.
-  bool is_shared(const Mapping& mapping) const {
-    return snapshotted_time_.load(std::memory_order_acquire) > mapping.time;
-  }
-  // A transaction with changes of this device was given up: what was written since the commit before it may
-  // be lost, and a flush cannot be answered with success.
-  bool has_lost_changes() const { return lost_changes_.load(std::memory_order_acquire); }
-  // The transaction that changed it last; durable if that is (PoolMetadata::is_durable).
-  uint64_t changed_in() const { return changed_in_.load(std::memory_order_acquire); }
-
- private:
-  friend class PoolMetadata;
-  const DeviceId id_;
-  std::atomic<uint32_t> snapshotted_time_{0};
-  std::atomic<bool> lost_changes_{false};
-  std::atomic<uint64_t> changed_in_{0};
-  // Guarded by thin.metadata.
-  bool exists_ = true;  // false once a transaction that made it was given up
-  MetadataBlock root_{};
-  uint64_t mapped_blocks_ = 0;
-  uint64_t transaction_id_ = 0;
-  uint32_t creation_time_ = 0;
-  bool details_changed_ = false;
-  MappingWatcher* watcher_ = nullptr;
-  bool owned_ = false;  // the path to its root is the transaction's own; root_ may differ from the tree's
-};
-using ThinDeviceRef = std::shared_ptr<ThinDevice>;
-
-// What its owner does at each commit. Lives as long as the pool does: every commit is given it (TH-018,
-// TH-019).
-class CommitSteps {
- public:
-  virtual ~CommitSteps() = default;
-  // After the last change that belongs to the commit, and before the superblock is written: what mappings of
-  // it point to has to be stable (TH-010).
-  virtual Result<void> flush_data() = 0;
-  // Before data blocks that the commit freed can be given out: waits for requests that may still use them.
-  virtual void settle() = 0;
-};
 
 class PoolMetadata {
  public:
@@ -175,14 +124,12 @@ class PoolMetadata {
   Result<void> abort();
 
  private:
-  class DeviceTrees;
-  class MappedBlocks;
-  struct State;
   PoolMetadata(block::Device& device, cache::Cache& cache);
 
   Result<void> load(Opening opening) REQUIRES(lock_);
   Result<void> start_empty(uint32_t data_block_sectors) REQUIRES(lock_);
   Result<void> check_usable() const REQUIRES_SHARED(lock_);
+  Result<void> check_usable(const ThinDevice& device) const REQUIRES_SHARED(lock_);
   Result<void> check_whole() const REQUIRES_SHARED(lock_);
   // A change that begins and does not come to its end has failed.
   Result<void> begin_change() REQUIRES(lock_);
@@ -197,6 +144,7 @@ class PoolMetadata {
   Result<bool> exists(DeviceId id) REQUIRES(lock_);
   Result<void> add_device(DeviceId id, MetadataBlock root, uint64_t mapped_blocks) REQUIRES(lock_);
   uint64_t reserve() const REQUIRES_SHARED(lock_);
+  Result<Mapping> mapping_in(NodeView leaf, uint32_t at) const REQUIRES_SHARED(lock_);
 
   // Its three steps; write_commit() needs no lock: what it writes does not change any more.
   struct Commit {
@@ -218,7 +166,7 @@ class PoolMetadata {
 
   Mutex commit_mutex_{commit_lock};
   mutable SharedMutex lock_{metadata_lock};
-  std::unique_ptr<State> state_ GUARDED_BY(lock_);
+  std::unique_ptr<PoolTrees> state_ GUARDED_BY(lock_);
   std::vector<std::byte> superblock_ GUARDED_BY(lock_);  // the durable one, whole
   uint64_t transaction_id_ GUARDED_BY(lock_) = 0;
   uint32_t time_ GUARDED_BY(lock_) = 0;

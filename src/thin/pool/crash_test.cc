@@ -181,7 +181,7 @@ Error wrong(DeviceId id, uint64_t sector, const Expected& expected, const std::s
 
 // Zeroes, or a tag of this sector with a version in the range.
 Result<void> check_sector(DeviceId id, uint64_t sector, Bytes bytes, const Expected& expected) {
-  if (is_blank(bytes)) {
+  if (all_zero(bytes)) {
     if (expected.durable[sector] == 0) return {};
     return wrong(id, sector, expected, "zeroes");
   }
@@ -203,7 +203,7 @@ Result<void> check_crash(const Workload& workload, const block::CrashState& cras
   block::SliceDevice data(crash.device, metadata_size, data_blocks * block_bytes, "data");
   std::vector<std::byte> first(metadata_block_size);
   TRY(metadata.read(0, first));
-  if (!is_blank(first)) {
+  if (!all_zero(first)) {
     // Not even blocks that nobody uses are left behind.
     const auto checked = TRY(testing::check(metadata));
     for (const auto& [id, count] : checked.findings)

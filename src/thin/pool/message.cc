@@ -8,14 +8,12 @@
 namespace karst::thin {
 namespace {
 
-using Words = std::vector<std::string_view>;
-
 bool same_word(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
   return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-Result<void> check_count(const Words& words, size_t expected) {
+Result<void> check_count(const MessageWords& words, size_t expected) {
   if (words.size() == expected) return {};
   return Error::make(err::invalid, "Message received with {} arguments instead of {}.", words.size(),
                      expected);
@@ -35,53 +33,50 @@ Result<uint64_t> transaction_id(std::string_view word, const char* which) {
   return *number;
 }
 
-// What the kernel's log says in front of the reason.
-Result<void> as(Result<void> outcome, std::string what) {
-  return std::move(outcome).context([&] { return what; });
+// No answer; or what the kernel's log says, in front of the reason.
+Result<MessageAnswer> done(Result<void> outcome, std::string failed) {
+  TRY(std::move(outcome).context([&] { return failed; }));
+  return MessageAnswer();
 }
 
-Result<void> create_thin(Pool& pool, const Words& words) {
+Result<MessageAnswer> create_thin(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 2));
   const DeviceId id = TRY(device_id(words[1]));
-  return as(pool.create_thin(id),
-            fmt::format("Creation of new thinly-provisioned device with id {} failed.", id));
+  return done(pool.create_thin(id),
+              fmt::format("Creation of new thinly-provisioned device with id {} failed.", id));
 }
 
-Result<void> create_snap(Pool& pool, const Words& words) {
+Result<MessageAnswer> create_snap(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 3));
   const DeviceId id = TRY(device_id(words[1])), origin = TRY(device_id(words[2]));
-  return as(pool.create_snap(id, origin),
-            fmt::format("Creation of new snapshot {} of device {} failed.", id, origin));
+  return done(pool.create_snap(id, origin),
+              fmt::format("Creation of new snapshot {} of device {} failed.", id, origin));
 }
 
-Result<void> delete_device(Pool& pool, const Words& words) {
+Result<MessageAnswer> delete_device(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 2));
   const DeviceId id = TRY(device_id(words[1]));
-  return as(pool.delete_device(id), fmt::format("Deletion of thin device {} failed.", id));
+  return done(pool.delete_device(id), fmt::format("Deletion of thin device {} failed.", id));
 }
 
-Result<void> set_transaction_id(Pool& pool, const Words& words) {
+Result<MessageAnswer> set_transaction_id(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 3));
   const uint64_t current = TRY(transaction_id(words[1], "old")), next = TRY(transaction_id(words[2], "new"));
-  return as(pool.set_transaction_id(current, next),
-            fmt::format("Failed to change transaction id from {} to {}.", current, next));
+  return done(pool.set_transaction_id(current, next),
+              fmt::format("Failed to change transaction id from {} to {}.", current, next));
 }
 
-Result<void> reserve_metadata_snap(Pool& pool, const Words& words) {
+Result<MessageAnswer> reserve_metadata_snap(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 1));
-  return as(pool.reserve_metadata_snap(), "reserve_metadata_snap message failed.");
+  return done(pool.reserve_metadata_snap(), "reserve_metadata_snap message failed.");
 }
 
-Result<void> release_metadata_snap(Pool& pool, const Words& words) {
+Result<MessageAnswer> release_metadata_snap(Pool& pool, const MessageWords& words) {
   TRY(check_count(words, 1));
-  return as(pool.release_metadata_snap(), "release_metadata_snap message failed.");
+  return done(pool.release_metadata_snap(), "release_metadata_snap message failed.");
 }
 
-struct Message {
-  std::string_view word;
-  Result<void> (*handle)(Pool& pool, const Words& words);
-};
-constexpr Message messages[] = {
+constexpr Message kernels_messages[] = {
     {"create_thin", create_thin},
     {"create_snap", create_snap},
     {"delete", delete_device},
@@ -92,15 +87,14 @@ constexpr Message messages[] = {
 
 }  // namespace
 
-Result<MessageAnswer> send_message(Pool& pool, std::string_view text) {
-  const Words words = split_words(text);
+std::span<const Message> pool_messages() { return kernels_messages; }
+
+Result<MessageAnswer> send_message(Pool& pool, std::string_view text, std::span<const Message> messages) {
+  const MessageWords words = split_words(text);
   if (words.empty()) return Error(err::invalid, "Empty message received.");
   TRY(pool.check_commands());
-  for (const Message& message : messages) {
-    if (!same_word(message.word, words[0])) continue;
-    TRY(message.handle(pool, words));
-    return MessageAnswer();
-  }
+  for (const Message& message : messages)
+    if (same_word(message.word, words[0])) return message.handle(pool, words);
   return Error::make(err::invalid, "Unrecognised thin pool target message received: {}", words[0]);
 }
 

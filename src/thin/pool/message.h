@@ -7,15 +7,25 @@
 // regard to case; errors are the kernel's in words and number.
 #pragma once
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "thin/pool/pool.h"
 
 namespace karst::thin {
 
-// Text for the caller, where a message gives any (TH-004); none of these does.
+// Text for the caller, which may be empty; nothing from a message that gives none (TH-004). None of the
+// kernel's does.
 using MessageAnswer = std::optional<std::string>;
-Result<MessageAnswer> send_message(Pool& pool, std::string_view message);
+using MessageWords = std::vector<std::string_view>;
+struct Message {
+  std::string_view word;
+  Result<MessageAnswer> (*handle)(Pool& pool, const MessageWords& words);
+};
+std::span<const Message> pool_messages();
+Result<MessageAnswer> send_message(Pool& pool, std::string_view message,
+                                   std::span<const Message> messages = pool_messages());
 
 }  // namespace karst::thin

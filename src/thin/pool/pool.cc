@@ -44,7 +44,7 @@ Result<std::shared_ptr<Pool>> Pool::open(block::Device& metadata_device, block::
   std::vector<std::byte> first(metadata_block_size);
   TRY(metadata_device.read(0, first));
   auto metadata =
-      TRY(is_blank(first) && !options.features.read_only
+      TRY(all_zero(first) && !options.features.read_only
               ? PoolMetadata::format(metadata_device, cache, block_sectors)
               : PoolMetadata::open(metadata_device, cache,
                                    options.features.read_only ? Opening::for_reading : Opening::for_writing));
@@ -172,10 +172,15 @@ uint64_t Pool::events() const {
   return events_;
 }
 
-uint64_t Pool::wait_for_event(uint64_t after) const {
+uint64_t Pool::wait_for_event(uint64_t after, CancelToken cancel) const {
   MutexLock lock(state_mutex_);
-  while (events_ <= after && !released_) state_changed_.wait(state_mutex_);
+  while (events_ <= after && !released_ && !cancel.cancelled()) state_changed_.wait(state_mutex_);
   return events_;
+}
+
+void Pool::wake_waiting() {
+  MutexLock lock(state_mutex_);
+  state_changed_.notify_all();
 }
 
 void Pool::stop_waiting() {
@@ -234,7 +239,7 @@ Result<void> Pool::check_can_provision() const {
   return {};
 }
 
-Result<DataBlock> Pool::reserve_block() {
+Result<DataBlock> Pool::reserve_block(const std::atomic<bool>& given_up) {
   for (;;) {
     TRY(check_can_provision());
     check_low_water();
@@ -251,8 +256,9 @@ Result<DataBlock> Pool::reserve_block() {
     // A commit that freed blocks since they were looked for saw no lack of them, and wakes nobody.
     check_space();
     MutexLock lock(state_mutex_);
-    while (mode_ == PoolMode::out_of_data_space && !error_if_no_space_ && !released_)
+    while (mode_ == PoolMode::out_of_data_space && !error_if_no_space_ && !released_ && !given_up)
       state_changed_.wait(state_mutex_);
+    if (given_up) return Error(err::cancelled, "waiting for space was given up").at("pool", options_.name);
     if (mode_ == PoolMode::out_of_data_space)
       return Error(err::no_space, "the pool has no free data block").at("pool", options_.name);
   }
@@ -429,12 +435,10 @@ Result<void> Pool::create_thin(DeviceId id) {
 Result<void> Pool::create_snap(DeviceId id, DeviceId origin) {
   MutexLock one(commands_mutex_);
   const std::shared_ptr<Volume> volume = volume_in_use(origin);
-  // What was written before is in the snapshot, what comes after is not.
   return command("dm_pool_create_snap", [&] {
-    if (volume) volume->freeze();
-    auto created = metadata_->create_snap(id, origin);
-    if (volume) volume->thaw();
-    return created;
+    // What was written before is in the snapshot, what comes after is not.
+    const Volume::Standstill still(volume.get());
+    return metadata_->create_snap(id, origin);
   });
 }
 
@@ -453,6 +457,15 @@ Result<void> Pool::reserve_metadata_snap() {
 
 Result<void> Pool::release_metadata_snap() {
   return command("dm_pool_release_metadata_snap", [&] { return metadata_->release_metadata_snap(); });
+}
+
+Result<Pool::DeviceStatus> Pool::status(DeviceId id) {
+  DeviceStatus status;
+  if (const auto volume = volume_in_use(id)) status.requests = volume->counts();
+  const auto device = TRY(metadata_->open_device(id));
+  status.mapped_blocks = metadata_->mapped_blocks(*device);
+  status.highest_mapped = TRY(metadata_->highest_mapped(*device));
+  return status;
 }
 
 Pool::Status Pool::status() {

@@ -28,6 +28,7 @@
 
 #include "block/device.h"
 #include "cache/cache.h"
+#include "core/cancel.h"
 #include "core/log.h"
 #include "thin/metadata/pool_metadata.h"
 #include "thin/pool/block_buffers.h"
@@ -106,12 +107,22 @@ class Pool final : private CommitSteps {
   };
   // Commits first, as the kernel does for a status.
   Status status();
+  // Of a device, whether a volume is open or not.
+  struct DeviceStatus {
+    uint64_t mapped_blocks = 0;
+    std::optional<VirtualBlock> highest_mapped;
+    std::optional<block::IoCounts> requests;  // of the volume that is open
+  };
+  Result<DeviceStatus> status(DeviceId id);
   PoolMode mode() const;
   uint64_t events() const;
-  // Returns how many there were once that is more than this many, or when the pool is being closed.
-  uint64_t wait_for_event(uint64_t after) const;
+  // Returns how many there were once that is more than this many, when the pool is being closed, or when the
+  // token is cancelled, of which wake_waiting() tells.
+  uint64_t wait_for_event(uint64_t after, CancelToken cancel = {}) const;
   // Lets those who wait go.
   void stop_waiting();
+  // Those who wait, for events or for space, look again at whether they are still wanted.
+  void wake_waiting();
   // Called after each event, without locks, in the thread that caused it. Not from within one.
   void on_event(std::function<void()> subscriber);
   // Threads woken by others' requests, since the start (TH-052).
@@ -135,9 +146,14 @@ class Pool final : private CommitSteps {
   bool handles_discards() const { return options_.features.handle_discards; }
   bool passes_discards_down() const { return passdown_; }
 
+  // In debug builds, reports a thread that has not made itself the only one that holds volumes still
+  // (TH-029).
+  void assert_one_snapshot() const { commands_mutex_.assert_held(); }
+
   // A block for a new mapping. When there is none: waits until there is, or fails, as configured (TH-031).
-  // The caller holds no pass. err::no_space; err::io if the pool can provision no more.
-  Result<DataBlock> reserve_block();
+  // The caller holds no pass. err::no_space; err::io if the pool can provision no more; err::cancelled if the
+  // waiting is given up, of which wake_waiting() tells.
+  Result<DataBlock> reserve_block(const std::atomic<bool>& given_up);
   // Makes a change of the metadata. If there is no room for it, commits, which frees what the transaction has
   // replaced, and tries again; if that does not help the pool is out of metadata space. Another failure gives
   // the transaction up and makes the pool read-only. Either is an I/O error for clients. The caller holds no

@@ -74,6 +74,22 @@ TEST_F(PoolStateTest, MessagesAreAnsweredAsTheKernelDoes) {
   ASSERT_TRUE(send_message(*pool, "create_snap 20 0"));
 }
 
+// TH-004: what a message says, an empty text too, is told from its having nothing to say.
+TEST_F(PoolStateTest, AnAnswerIsToldFromNone_TH004) {
+  make(8);
+  static constexpr Message talking[] = {
+      {"say",
+       [](Pool&, const MessageWords& words) -> Result<MessageAnswer> {
+         return MessageAnswer(words.size() > 1 ? std::string(words[1]) : std::string());
+       }},
+      {"nod", [](Pool&, const MessageWords&) -> Result<MessageAnswer> { return MessageAnswer(); }}};
+  EXPECT_EQ(send_message(*pool, "say yes", talking).value(), "yes");
+  EXPECT_EQ(send_message(*pool, "say", talking).value(), "");
+  EXPECT_EQ(send_message(*pool, "nod", talking).value(), std::nullopt);
+  for (const Message& message : pool_messages()) EXPECT_NE(message.word, "say");
+  EXPECT_EQ(send_message(*pool, "create_thin 0").value(), std::nullopt);
+}
+
 // TH-031, TH-039: queued until the pool has grown.
 TEST_F(PoolStateTest, WritesWithoutSpaceWaitForGrowth) {
   make(16, 2 << 20);
@@ -174,7 +190,7 @@ TEST_F(PoolStateTest, FullMetadataLosesNothing) {
   EXPECT_NE(line().find(" ro "), std::string::npos);
   EXPECT_GT(written, 5000);
   EXPECT_EQ(refused("create_thin 1").errno_value(), EOPNOTSUPP);
-  EXPECT_EQ(volume->status()->mapped_blocks, written);
+  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, written);
   EXPECT_EQ(read_all(*volume, place(written - 1) * block_bytes, 512), sector);
 }
 
@@ -316,7 +332,7 @@ TEST_F(PoolStateTest, MetadataThatCannotBeReadBackFailsThePool) {
   metadata.set_faults({{.kind = block::Fault::Kind::error, .times = block::Fault::forever}});
   EXPECT_FALSE(volume->flush());
   EXPECT_EQ(line(), "thin-pool Fail");
-  EXPECT_EQ(volume_status_line(*volume), "thin Fail");
+  EXPECT_EQ(volume_status_line(*pool, pool->status(volume->id())), "thin Fail");
   EXPECT_FALSE(volume->read(0, block));
   pool.reset();  // with the volume, before its devices
 }

@@ -246,6 +246,15 @@ TEST_F(RaceTest, TheLastHandleClosesThePool) {
   for (DeviceId id = 0; id < 4; ++id) EXPECT_EQ(read_tagged(*volume(id, blocks), id, 49 * 8, 1)[0], 50);
 }
 
+#ifdef KARST_DEBUG
+// TH-029: holding a volume still without the lock that makes its holder the only one is reported.
+TEST_F(RaceTest, HoldingStillNeedsTheLockForCommands_TH029) {
+  make(8);
+  const auto held = create(0, 10);
+  EXPECT_DEATH(Volume::Standstill{held.get()}, "thin.pool-commands");
+}
+#endif
+
 // TH-021, TH-043, TH-044, TH-055: the metadata fails at the n-th write, whatever is going on; every thread
 // gets its answer, reads go on, and the device holds a pool.
 TEST_F(RaceTest, EveryFailureOfTheMetadataIsAnswered) {

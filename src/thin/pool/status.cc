@@ -34,11 +34,10 @@ std::string pool_status_line(const Pool::Status& status) {
                      status.needs_check ? "needs_check" : "-", status.metadata_low_water);
 }
 
-std::string volume_status_line(Volume& volume) {
-  if (volume.pool().mode() == PoolMode::fail) return "thin Fail";
-  const auto status = volume.status();
+std::string volume_status_line(const Pool& pool, const Result<Pool::DeviceStatus>& status) {
+  if (pool.mode() == PoolMode::fail) return "thin Fail";
   if (!status) return "thin Error";
-  const uint64_t sectors = volume.pool().block_size() / sector_size;
+  const uint64_t sectors = pool.block_size() / sector_size;
   const std::string highest =
       status->highest_mapped ? fmt::format("{}", (raw(*status->highest_mapped) + 1) * sectors - 1) : "-";
   return fmt::format("thin {} {}", status->mapped_blocks * sectors, highest);

@@ -10,12 +10,12 @@
 #pragma once
 #include <string>
 
-#include "thin/pool/volume.h"
+#include "thin/pool/pool.h"
 
 namespace karst::thin {
 
 std::string pool_status_line(const Pool::Status& status);
 // "thin Fail" of a pool that has failed, "thin Error" if the mappings cannot be read.
-std::string volume_status_line(Volume& volume);
+std::string volume_status_line(const Pool& pool, const Result<Pool::DeviceStatus>& status);
 
 }  // namespace karst::thin

@@ -37,6 +37,7 @@ Volume::Volume(std::shared_ptr<Pool> pool, ThinDeviceRef device, uint64_t size,
       name_(fmt::format("{}#{}", pool_->options().name, device_->id())),
       size_(size),
       block_bytes_(pool_->block_size()),
+      block_size_(std::max(static_cast<uint32_t>(sector_size), pool_->data().block_size())),
       origin_(std::move(origin)),
       table_((size + block_bytes_ - 1) / block_bytes_, pool_->pages()),
       frozen_mutex_(frozen_lock) {
@@ -99,16 +100,30 @@ std::optional<block::DirectIo> Volume::begin_direct(const IoRequest& request) {
   return io;
 }
 
+// The data device says where it failed; whose bytes those were, it cannot know.
+block::Completion Volume::on_completion(const IoRequest& request, Result<void>& outcome) {
+  if (!outcome && outcome.error().is(err::io))
+    outcome = std::move(outcome).error().while_doing(fmt::format(
+        "{} of {} bytes at {} of {}", name_of(request.op), request.length, request.offset, name_));
+  return block::Completion::done;
+}
+
 void Volume::end_direct(const block::DirectIo& io) { pool_->in_flight().adopt(io.token).leave(); }
 
+void Volume::abandon() {
+  abandoned_ = true;
+  pool_->wake_waiting();
+}
+
 Result<void> Volume::perform(const IoRequest& request) {
+  if (abandoned_) return Error(err::cancelled, "nobody needs the volume any more").at("device", name_);
   if (pool_->mode() == PoolMode::fail) return Error(err::failed, "the pool has failed").at("device", name_);
   if (has(request.flags, IoFlags::nowait)) {
     const auto place = locate(request);
     if (!place) return Error(err::would_block, "the request has to wait").at("device", name_);
     IoRequest below = request.again();
     below.offset = place->offset;
-    return pool_->data().run(std::move(below));
+    return pool_->data().resubmit_unaccounted(std::move(below));
   }
   switch (request.op) {
     case IoOp::read: return serve_read(request);
@@ -126,18 +141,18 @@ Result<void> Volume::transfer(const Part& part, uint64_t data_offset, IoFlags fl
     IoRequest whole = part.request.again();
     whole.offset = data_offset;
     whole.flags = flags;
-    return pool_->data().run(std::move(whole));
+    return pool_->data().resubmit_unaccounted(std::move(whole));
   }
   for (uint64_t done = 0; done < part.length;) {
     iovec pieces[64];
     size_t count = 0;
     const uint64_t covered =
         block::slice_buffers(part.request.buffers, part.skip + done, part.length - done, pieces, count);
-    TRY(pool_->data().run({.op = part.request.op,
-                           .flags = flags,
-                           .offset = data_offset + done,
-                           .length = covered,
-                           .buffers = std::span(pieces).first(count)}));
+    TRY(pool_->data().resubmit_unaccounted({.op = part.request.op,
+                                            .flags = flags,
+                                            .offset = data_offset + done,
+                                            .length = covered,
+                                            .buffers = std::span(pieces).first(count)}));
     done += covered;
   }
   return {};
@@ -273,7 +288,7 @@ Result<void> Volume::write_slowly(const Part& part) {
     if (next == Next::thaw)
       wait_until_thawed();
     else
-      reserved.set(TRY(pool_->reserve_block()));
+      reserved.set(TRY(pool_->reserve_block(abandoned_)));
   }
 }
 
@@ -454,13 +469,11 @@ Result<void> Volume::extents(uint64_t offset, uint64_t length, block::ExtentList
   return {};
 }
 
-Result<Volume::Status> Volume::status() {
-  return Status{pool_->metadata().mapped_blocks(*device_), TRY(pool_->metadata().highest_mapped(*device_))};
-}
-
 // ---- waiting for snapshots
 
 void Volume::freeze() {
+  pool_->assert_one_snapshot();
+  ASSERT(!is_frozen());
   frozen_.store(true);
   pool_->in_flight().drain();
 }

@@ -29,13 +29,17 @@ class Volume final : public block::Device {
   DeviceId id() const { return device_->id(); }
   const std::string& name() const override { return name_; }
   uint64_t size() const override { return size_; }
-  uint32_t block_size() const override { return sector_size; }
+  // Not smaller than what is written whole on the data device.
+  uint32_t block_size() const override { return block_size_; }
   bool writable() const override { return true; }
   std::optional<block::DirectIo> begin_direct(const block::IoRequest& request) override;
   void end_direct(const block::DirectIo& io) override;
 
   Pool& pool() const { return *pool_; }
   const block::Device* origin() const { return origin_.get(); }
+
+  // Ends what waits for space.
+  void abandon() override;
 
   // Limits for who splits discards (TH-048), bytes; 0 if discards are not handled.
   uint64_t discard_granularity() const;
@@ -47,21 +51,29 @@ class Volume final : public block::Device {
   // What is mapped, and what of the origin is seen through the rest.
   Result<void> extents(uint64_t offset, uint64_t length, block::ExtentListener each) override;
 
-  struct Status {
-    uint64_t mapped_blocks = 0;
-    std::optional<VirtualBlock> highest_mapped;
-  };
-  Result<Status> status();
+  // While it lives, requests that change anything wait; those under way have ended when it has been made
+  // (TH-029). One at a time: the pool's lock for commands is held.
+  class Standstill {
+   public:
+    explicit Standstill(Volume* volume) : volume_(volume) {  // nothing, for none
+      if (volume_) volume_->freeze();
+    }
+    ~Standstill() {
+      if (volume_) volume_->thaw();
+    }
+    Standstill(const Standstill&) = delete;
+    Standstill& operator=(const Standstill&) = delete;
 
-  // Requests that change anything wait from freeze() on; those under way have ended when it returns (TH-029).
-  void freeze();
-  void thaw();
+   private:
+    Volume* const volume_;
+  };
 
   // Lookup memory to be freed after a drain.
   MappingTable::Pages take_pages() { return table_.take_pages(); }
 
  protected:
   Result<void> perform(const block::IoRequest& request) override;
+  block::Completion on_completion(const block::IoRequest& request, Result<void>& outcome) override;
   // A FUA write that found no space has lost nothing. What was lost below, the data device and the pool
   // remember.
   bool failure_loses_writes() const override { return false; }
@@ -98,6 +110,8 @@ class Volume final : public block::Device {
   Result<void> write_zero_bytes(uint64_t offset, uint64_t length);
   Result<void> serve_flush();
 
+  void freeze();
+  void thaw();
   bool is_frozen() const { return frozen_.load(); }
   void wait_until_thawed();
   // Whether what is written to the block goes to where it is.
@@ -114,10 +128,11 @@ class Volume final : public block::Device {
   const ThinDeviceRef device_;
   const std::string name_;
   const uint64_t size_, block_bytes_;
+  const uint32_t block_size_;
   const std::shared_ptr<block::Device> origin_;
   MappingTable table_;
 
-  std::atomic<bool> frozen_{false};
+  std::atomic<bool> frozen_{false}, abandoned_{false};
   Mutex frozen_mutex_;
   CondVar thawed_;
 };

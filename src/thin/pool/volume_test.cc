@@ -9,6 +9,7 @@ namespace karst::thin {
 namespace {
 
 using namespace testing_pool;
+using block::IoOp;
 using Bytes = std::vector<std::byte>;
 
 class VolumeTest : public PoolTest {};
@@ -33,6 +34,68 @@ TEST_F(VolumeTest, ANewBlockIsZeroedAroundWhatIsWritten) {
   std::ranges::copy(written, expected.begin() + 8192);
   EXPECT_EQ(read_all(*volume, 5 * block_bytes, block_bytes), expected);
   EXPECT_EQ(used(), 1);
+}
+
+// TH-057: a client's request counts once, on its volume, whatever becomes of it below: parts, copies, zeroes.
+TEST_F(VolumeTest, RequestsAreCountedOncePerClient_TH057) {
+  make(64);
+  const auto volume = create(0, 100);
+  ASSERT_TRUE(volume->write(block_bytes / 2, pattern(1, 3 * block_bytes)));
+  ASSERT_TRUE(pool->create_snap(1, 0));
+  const auto snapshot = this->volume(1, 100);
+  ASSERT_TRUE(volume->write(block_bytes, pattern(2, 512)));
+  read_all(*volume, 0, 10 * block_bytes);
+  ASSERT_TRUE(volume->discard(0, 4 * block_bytes));
+  ASSERT_TRUE(volume->write_zeroes(20 * block_bytes, 8192));
+  ASSERT_TRUE(volume->flush());
+  EXPECT_FALSE(volume->write(1, pattern(2, 512)));
+  const block::IoCounts counts = volume->counts();
+  EXPECT_EQ(counts.of(IoOp::write).requests, 2u);
+  EXPECT_EQ(counts.of(IoOp::write).bytes, 3 * block_bytes + 512);
+  EXPECT_EQ(counts.of(IoOp::read).requests, 1u);
+  EXPECT_EQ(counts.of(IoOp::read).bytes, 10 * block_bytes);
+  EXPECT_EQ(counts.of(IoOp::discard).requests, 1u);
+  EXPECT_EQ(counts.of(IoOp::write_zeroes).requests, 1u);
+  EXPECT_EQ(counts.of(IoOp::flush).requests, 1u);
+  EXPECT_EQ(counts.failed, 0u);
+  for (const block::IoCounts::Count& count : snapshot->counts().by_op) EXPECT_EQ(count.requests, 0u);
+  // What is mapped goes below as it is, and is nobody's there.
+  const uint64_t below = devices->data->counts().of(IoOp::read).requests;
+  read_all(*snapshot, block_bytes, 4096);
+  EXPECT_EQ(devices->data->counts().of(IoOp::read).requests, below);
+}
+
+// TH-057: requests that were mapped are not checked again below, so that mappings are, once.
+TEST_F(VolumeTest, AMappingThatLeadsOutOfTheDataDeviceIsRefused_TH057) {
+  make(16);
+  ASSERT_TRUE(create(0, 100)->write(77 * block_bytes, pattern(1, 4096)));
+  pool.reset();
+  bool found = false;
+  std::vector<std::byte> bytes(metadata_block_size);
+  for (uint64_t at = 1; at < devices->metadata->size() / metadata_block_size && !found; ++at) {
+    ASSERT_TRUE(devices->metadata->read(at * metadata_block_size, bytes));
+    if (!check_seal(BlockKind::node, MetadataBlock{at}, bytes)) continue;
+    MutableNode node(bytes);
+    if (!node.is_leaf() || node.size() != 1 || node.key(0) != 77) continue;
+    found = true;
+    const le64 away = Mapping{DataBlock{1 << 20}, 0}.pack();
+    node.set_value(0, bytes_of(away));
+    seal_block(BlockKind::node, MetadataBlock{at}, bytes);
+    ASSERT_TRUE(devices->metadata->write(at * metadata_block_size, bytes));
+  }
+  ASSERT_TRUE(found);
+  cache::Cache empty{{.limit = 16 << 20}};
+  pool = Pool::open(*devices->metadata, *devices->data, empty, block_sectors, options).value();
+  {
+    const auto volume = this->volume(0, 100);
+    std::vector<std::byte> into(4096);
+    const auto read = volume->read(77 * block_bytes, into);
+    ASSERT_FALSE(read);
+    EXPECT_TRUE(read.error().is(err::node_bounds)) << read.error().message();
+    EXPECT_FALSE(volume->write(77 * block_bytes, into));
+    EXPECT_FALSE(volume->extents(0, volume->size(), [](uint64_t, uint64_t, bool) { return true; }));
+  }
+  pool.reset();
 }
 
 // TH-006
@@ -110,14 +173,14 @@ TEST_F(VolumeTest, DiscardsUnmapWholeBlocks) {
   const auto volume = create(0, 100);
   ASSERT_TRUE(volume->write(0, pattern(1, 4 * block_bytes)));
   ASSERT_TRUE(volume->discard(0, 4096));
-  EXPECT_EQ(volume->status()->mapped_blocks, 4);
+  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 4);
   ASSERT_TRUE(volume->discard(4096, 2 * block_bytes));
-  EXPECT_EQ(volume->status()->mapped_blocks, 3);
+  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 3);
   EXPECT_EQ(read_all(*volume, block_bytes, block_bytes), Bytes(block_bytes));
   EXPECT_EQ(volume->discard_granularity(), block_bytes);
   EXPECT_EQ(volume->discard_max(), 64 << 20);
   ASSERT_TRUE(volume->discard(0, 100 * block_bytes));
-  EXPECT_EQ(volume->status()->mapped_blocks, 0);
+  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 0);
   ASSERT_TRUE(pool->quiesce());
   EXPECT_EQ(used(), 0);
 }
@@ -135,7 +198,7 @@ TEST_F(VolumeTest, DiscardsAroundTheirLimits_TH048) {
       for (uint64_t i = 0; i < 3000; ++i) ASSERT_TRUE(volume->write(i * unit, Bytes(pattern(i, 512))));
       ASSERT_TRUE(volume->discard(begin, length));
       const uint64_t first = (begin + unit - 1) / unit, last = (begin + length) / unit;
-      EXPECT_EQ(volume->status()->mapped_blocks, 3000 - (last > first ? last - first : 0))
+      EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 3000 - (last > first ? last - first : 0))
           << begin << " " << length;
       if (first > 0) {
         EXPECT_EQ(read_all(*volume, (first - 1) * unit, 512), pattern(first - 1, 512));
@@ -153,7 +216,7 @@ TEST_F(VolumeTest, DiscardsAreRefusedWhereThePoolIgnoresThem) {
   ASSERT_TRUE(volume->write(0, pattern(1, block_bytes)));
   EXPECT_TRUE(volume->discard(0, block_bytes).error().is(err::unsupported));
   EXPECT_EQ(volume->discard_granularity(), 0);
-  EXPECT_EQ(volume->status()->mapped_blocks, 1);
+  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 1);
 }
 
 // TH-047

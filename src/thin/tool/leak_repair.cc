@@ -4,7 +4,7 @@
 
 #include "thin/format/block.h"
 #include "thin/format/errors.h"
-#include "thin/tool/tree_walk.h"
+#include "thin/metadata/tree_walk.h"
 
 namespace karst::thin {
 namespace {

@@ -11,8 +11,8 @@
 #include "cache/cache.h"
 #include "thin/format/superblock.h"
 #include "thin/metadata/block_store.h"
+#include "thin/metadata/tree_walk.h"
 #include "thin/tool/pool_sink.h"
-#include "thin/tool/tree_walk.h"
 
 namespace karst::thin {
 

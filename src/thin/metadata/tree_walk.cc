@@ -1,4 +1,4 @@
-#include "thin/tool/tree_walk.h"
+#include "thin/metadata/tree_walk.h"
 
 #include <algorithm>
 #include <optional>
@@ -56,7 +56,7 @@ Result<void> TreeWalk::walk(MetadataBlock root, KeyRange wanted, Visit each, Dam
       const NodeView node = block->node();
       if (auto fits = check_range(node, range); !fits) TRY(damaged(range, std::move(fits).error()));
       if (!node.is_leaf()) {
-        path.push_back({std::move(*block), range, 0});
+        path.push_back({std::move(*block), range, node.child_for(wanted.first)});
       } else if (const auto here = intersection(range, wanted)) {
         const uint32_t begin = node.lower_bound(here->first), end = node.last_at_most(here->last) + 1;
         if (begin < end && !TRY(each(node, begin, end))) return {};
@@ -66,7 +66,7 @@ Result<void> TreeWalk::walk(MetadataBlock root, KeyRange wanted, Visit each, Dam
     for (bool found = false; !found;) {
       if (path.empty()) return {};
       Step& step = path.back();
-      if (step.next == step.block.node().size()) {
+      if (step.next == step.block.node().size() || step.block.node().key(step.next) > wanted.last) {
         path.pop_back();
         continue;
       }

@@ -1,0 +1,63 @@
+// What is being copied into new volumes of a pool: how far it is, and who may end it.
+//
+// Locks: thin.imports (leaf). Thread-safe.
+#pragma once
+#include <list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "block/device.h"
+#include "core/cancel.h"
+#include "core/mutex.h"
+#include "core/progress.h"
+#include "thin/format/ids.h"
+
+namespace karst::thin {
+
+inline constexpr LockClass imports_lock{"thin.imports"};
+
+class Imports {
+ public:
+  struct Status {
+    std::string name;
+    DeviceId id = 0;
+    uint64_t done = 0, total = 0;  // bytes of the source
+  };
+
+  // One of them, from before its volume is made until that is there or is gone again.
+  class Running {
+   public:
+    // Ends when the token is cancelled, too.
+    Running(Imports& imports, std::string name, DeviceId id, CancelToken cancel);
+    ~Running();
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    // err::cancelled if it was ended, whatever that looked like below. `unit` as block::CopyOptions has it.
+    Result<void> copy(block::Device& from, block::Device& to, uint64_t unit);
+
+   private:
+    friend class Imports;
+    Imports& imports_;
+    const std::string name_;
+    const DeviceId id_;
+    const CancelSource stop_;
+    Progress progress_;
+  };
+
+  std::vector<Status> list() const;
+  // Asks the one of that name or id to end, and waits until it has; false if there is none.
+  bool end(std::string_view name_or_id);
+  // Asks all to end, and those that are begun later; does not wait.
+  void end_all();
+
+ private:
+  Running* find(std::string_view name_or_id) REQUIRES(mutex_);
+  mutable Mutex mutex_{imports_lock};
+  CondVar ended_;
+  std::list<Running*> running_ GUARDED_BY(mutex_);
+  bool closed_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace karst::thin
