@@ -154,7 +154,7 @@ int list_exports(int, int, nbdkit_exports* exports) {
 const char* default_export(int, int) {
   return guarded([]() -> const char* {
     const auto volumes = served->home->description().volumes;
-    return volumes.size() == 1 ? nbdkit_strdup_intern(volumes[0].name.c_str()) : "";
+    return volumes.size() == 1 ? nbdkit_strdup_intern(volumes.begin()->name.c_str()) : "";
   });
 }
 

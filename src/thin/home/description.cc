@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "thin/format/errors.h"
 
@@ -43,7 +42,7 @@ VolumeEntry volume_from_json(const Json& json) {
   return volume;
 }
 
-PoolDescription parse(const Json& json) {
+Result<PoolDescription> parse(const Json& json) {
   PoolDescription parsed;
   if (const auto uuid = Uuid::parse(json.at("uuid").get<std::string>())) parsed.uuid = *uuid;
   parsed.metadata = text_or_empty(json, "metadata");
@@ -54,54 +53,20 @@ PoolDescription parse(const Json& json) {
   parsed.low_water_blocks = json.at("low_water_blocks").get<uint64_t>();
   parsed.no_space_timeout_seconds = json.at("no_space_timeout").get<uint64_t>();
   for (const Flag& flag : flags) parsed.features.*flag.flag = json.at(flag.name).get<bool>();
-  for (const Json& volume : json.at("volumes")) parsed.volumes.push_back(volume_from_json(volume));
-  return parsed;
-}
-
-Result<void> check(const PoolDescription& pool) {
-  if (!is_data_block_size(pool.block_sectors))
+  if (!is_data_block_size(parsed.block_sectors))
     return Error(err::corrupt, "the pool's file has an impossible block size");
-  std::set<DeviceId> ids;
-  std::set<std::string_view> names;
-  for (const VolumeEntry& volume : pool.volumes) {
-    if (volume.id > max_device_id || !ids.insert(volume.id).second)
-      return Error::make(err::corrupt, "the pool's file has volume id {} twice, or it is none", volume.id);
-    if (!check_volume_name(volume.name) || !names.insert(volume.name).second)
-      return Error::make(err::corrupt, "the pool's file has the volume name '{}' twice, or it is none",
-                         volume.name);
+  for (const Json& volume : json.at("volumes")) {
+    if (parsed.volumes.at(volume.at("id").get<DeviceId>()) != nullptr)
+      return Error::make(err::corrupt, "the pool's file has volume id {} twice",
+                         volume.at("id").get<DeviceId>());
+    TRY(put_volume(volume, parsed.volumes));
   }
-  return {};
+  return parsed;
 }
 
 bool is_id(std::string_view text) { return parse_number(text).has_value(); }
 
 }  // namespace
-
-const VolumeEntry* PoolDescription::find(std::string_view name_or_id) const {
-  const auto id = parse_number(name_or_id);
-  using State = VolumeEntry::State;
-  for (const VolumeEntry& volume : volumes)
-    if (volume.state != State::deleting && volume.state != State::importing &&
-        (id ? volume.id == *id : volume.name == name_or_id))
-      return &volume;
-  return nullptr;
-}
-
-VolumeEntry* PoolDescription::find(DeviceId id) {
-  const auto found = std::ranges::find(volumes, id, &VolumeEntry::id);
-  return found == volumes.end() ? nullptr : &*found;
-}
-
-std::optional<DeviceId> PoolDescription::free_id() const {
-  std::set<DeviceId> taken;
-  for (const VolumeEntry& volume : volumes) taken.insert(volume.id);
-  DeviceId id = 0;
-  for (const DeviceId used : taken) {
-    if (used != id) break;
-    ++id;
-  }
-  return id <= max_device_id ? std::optional(id) : std::nullopt;
-}
 
 Result<void> check_volume_name(std::string_view name) {
   const auto allowed = [](char c) {
@@ -126,6 +91,16 @@ Json to_json(const VolumeEntry& volume) {
   return json;
 }
 
+Result<void> put_volume(const Json& json, VolumeTable& volumes) {
+  VolumeEntry volume = volume_from_json(json);
+  if (volume.id > max_device_id || !check_volume_name(volume.name))
+    return Error::make(err::corrupt, "the pool's file has a volume of id {} and name '{}'", volume.id,
+                       volume.name);
+  const std::string name = volume.name;
+  if (volumes.put(std::move(volume))) return {};
+  return Error::make(err::corrupt, "the pool's file has the volume name '{}' twice", name);
+}
+
 Json to_json(const PoolDescription& pool) {
   Json json;
   json["uuid"] = pool.uuid.text();
@@ -144,9 +119,7 @@ Json to_json(const PoolDescription& pool) {
 
 Result<PoolDescription> description_from_json(const Json& json) {
   try {
-    PoolDescription parsed = parse(json);
-    TRY(check(parsed));
-    return parsed;
+    return parse(json);
   } catch (const Json::exception& exception) {
     return Error::make(err::corrupt, "the pool's file is not as it should be: {}", exception.what());
   }

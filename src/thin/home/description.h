@@ -12,25 +12,10 @@
 
 #include "core/result.h"
 #include "core/uuid.h"
-#include "thin/format/ids.h"
+#include "thin/home/volume_table.h"
 #include "thin/pool/features.h"
 
 namespace karst::thin {
-
-// A volume or snapshot by name.
-struct VolumeEntry {
-  DeviceId id = 0;
-  std::string name;
-  uint64_t size = 0;        // bytes
-  std::string origin;       // an external one: a path; empty for none
-  std::string snapshot_of;  // the name it had then; empty for none
-  bool read_only = false;
-  // Written before the device is made or deleted, so that a crash between leaves no device that nobody knows:
-  // what is being made is made or forgotten when the pool is next opened, what is being deleted is deleted,
-  // and so is what is being filled from elsewhere.
-  enum class State : uint8_t { ready, creating, deleting, importing } state = State::ready;
-  bool operator==(const VolumeEntry&) const = default;
-};
 
 struct PoolDescription {
   Uuid uuid{};
@@ -40,14 +25,8 @@ struct PoolDescription {
   uint64_t low_water_blocks = 0;
   uint64_t no_space_timeout_seconds = 60;
   PoolFeatures features;
-  std::vector<VolumeEntry> volumes;  // in the order of their making
+  VolumeTable volumes;
 
-  // By name, or by id as digits; nullptr if there is none. Those that are being deleted or imported are not
-  // there.
-  const VolumeEntry* find(std::string_view name_or_id) const;
-  VolumeEntry* find(DeviceId id);
-  // The lowest that no volume has.
-  std::optional<DeviceId> free_id() const;
   bool operator==(const PoolDescription&) const = default;
 };
 
@@ -56,6 +35,8 @@ Result<void> check_volume_name(std::string_view name);
 
 nlohmann::ordered_json to_json(const PoolDescription& description);
 nlohmann::ordered_json to_json(const VolumeEntry& volume);
+// Puts it into the table. err::corrupt if its id, or its name, is none or another's; JSON's exceptions.
+Result<void> put_volume(const nlohmann::ordered_json& json, VolumeTable& volumes);
 // err::corrupt if something is missing or wrong; what is not known is passed over.
 Result<PoolDescription> description_from_json(const nlohmann::ordered_json& json);
 

@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t sparse_metadata_min = 64 << 20;
 
 using State = VolumeEntry::State;
+// What a crash may undo: who next opens the pool does it again.
+constexpr DescriptionStore::Durable later = DescriptionStore::Durable::with_the_next;
 
 uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -129,6 +131,10 @@ Result<std::unique_ptr<Home>> Home::open(const std::string& path, HomeOptions op
   TRY(home->start());
   MutexLock lock(home->mutex_);
   TRY(home->end_unfinished());
+  // Devices that somebody else has made, or whose description was lost.
+  if (auto adopted = home->adopt_devices(); !adopted)
+    home->options_.log.warning("not all devices of the pool can be named", {{"pool", path}},
+                               &adopted.error());
   return home;
 }
 
@@ -154,41 +160,39 @@ PoolDescription Home::description() const {
 // ---- what a crash left half done
 
 Result<void> Home::end_unfinished() {
-  const PoolDescription described = file_->description();
   if (!can_change(pool_->mode())) return {};
-  for (const VolumeEntry& volume : described.volumes) {
-    if (volume.state == State::deleting || volume.state == State::importing) {
-      auto deleted = pool_->delete_device(volume.id);
-      if (!deleted && !deleted.error().is(err::no_device)) return deleted;
-      TRY(forget(volume.id));
-    } else if (volume.state == State::creating) {
-      const auto there = TRY(pool_->metadata().devices());
-      if (std::ranges::binary_search(there, volume.id))
-        TRY(set_state(volume.id, State::ready));
-      else
-        TRY(forget(volume.id));
+  std::vector<VolumeEntry> unfinished;
+  for (const VolumeEntry& volume : file_->description().volumes)
+    if (volume.state != State::ready) unfinished.push_back(volume);
+  if (unfinished.empty()) return {};
+  const auto there = TRY(pool_->metadata().devices());
+  for (const VolumeEntry& volume : unfinished) {
+    const bool is_there = std::ranges::binary_search(there, volume.id);
+    if (volume.state == State::creating && is_there) {
+      TRY(set_state(volume.id, State::ready));
+      continue;
     }
+    if (is_there) TRY(pool_->delete_device(volume.id));
+    TRY(file_->store().remove(volume.id));
   }
   return {};
 }
 
 Result<void> Home::adopt_devices() {
-  PoolDescription described = file_->description();
   for (const DeviceId id : TRY(pool_->metadata().devices())) {
-    if (described.find(id) != nullptr) continue;
-    const auto device = TRY(pool_->metadata().open_device(id));
-    const auto highest = TRY(pool_->metadata().highest_mapped(*device));
+    if (file_->description().volumes.at(id) != nullptr) continue;
+    const auto highest = TRY(pool_->status(id)).highest_mapped;
     const uint64_t blocks = highest ? raw(*highest) + 1 : 0;
-    described.volumes.push_back(
-        {.id = id, .name = fmt::format("thin-{}", id), .size = blocks * pool_->block_size()});
+    TRY(file_->store().put(
+        {.id = id, .name = fmt::format("thin-{}", id), .size = blocks * pool_->block_size()}));
   }
-  return file_->save(std::move(described));
+  return {};
 }
 
 // ---- volumes
 
 Result<VolumeEntry> Home::find(const std::string& name_or_id) const {
-  if (const VolumeEntry* found = file_->description().find(name_or_id)) return *found;
+  if (const VolumeEntry* found = file_->description().volumes.find(name_or_id)) return *found;
   return Error::make(err::no_device, "the pool has no volume '{}'", name_or_id);
 }
 
@@ -198,48 +202,39 @@ Result<VolumeEntry> Home::volume(const std::string& name_or_id) const {
 }
 
 Result<DeviceId> Home::choose_id(std::optional<DeviceId> wanted) const {
-  PoolDescription described = file_->description();
-  if (!wanted) {
-    wanted = described.free_id();
-    if (!wanted) return Error(err::limit, "the pool has as many devices as there are ids");
-  }
-  if (described.find(*wanted) != nullptr)
+  const VolumeTable& volumes = file_->description().volumes;
+  if (!wanted) wanted = volumes.free_id();
+  if (!wanted) return Error(err::limit, "the pool has as many devices as there are ids");
+  if (volumes.at(*wanted) != nullptr)
     return Error::make(err::exists, "the pool has a volume with id {}", *wanted);
   return *wanted;
 }
 
-Result<void> Home::set_state(DeviceId id, State state) {
-  PoolDescription described = file_->description();
-  if (VolumeEntry* volume = described.find(id)) volume->state = state;
-  return file_->save(std::move(described));
-}
-
-Result<void> Home::forget(DeviceId id) {
-  PoolDescription described = file_->description();
-  std::erase_if(described.volumes, [&](const VolumeEntry& volume) { return volume.id == id; });
-  return file_->save(std::move(described));
+Result<void> Home::set_state(DeviceId id, State state, DescriptionStore::Durable durable) {
+  VolumeEntry volume = *file_->description().volumes.at(id);
+  volume.state = state;
+  return file_->store().put(std::move(volume), durable);
 }
 
 Result<void> Home::check_new_name(const std::string& name) const {
   TRY(check_volume_name(name));
-  for (const VolumeEntry& other : file_->description().volumes)
-    if (other.name == name) return Error::make(err::exists, "the pool has a volume '{}'", name);
+  if (file_->description().volumes.has_name(name))
+    return Error::make(err::exists, "the pool has a volume '{}'", name);
   return {};
 }
 
-// Known before it is there, there before it is shown.
+// Known before it is there, there before it is shown. Whether it came to that, its device tells who next
+// opens the pool.
 Result<VolumeEntry> Home::add(VolumeEntry entry, FunctionRef<Result<void>()> make) {
   TRY(check_new_name(entry.name));
-  PoolDescription described = file_->description();
-  described.volumes.push_back(entry);
-  TRY(file_->save(std::move(described)));
+  TRY(file_->store().put(entry));
   if (auto made = make(); !made) {
-    TRY(forget(entry.id));
+    TRY(file_->store().remove(entry.id, later));
     return std::move(made).error();
   }
   if (entry.state == State::importing) return entry;
-  TRY(set_state(entry.id, State::ready));
   entry.state = State::ready;
+  TRY(file_->store().put(entry, later));
   return entry;
 }
 
@@ -280,7 +275,7 @@ Result<VolumeEntry> Home::import_volume(const ImportRequest& request, CancelToke
   }
   // What cannot be deleted now is when the pool is next opened.
   auto gone = pool_->delete_device(entry.id);
-  if (gone) gone = forget(entry.id);
+  if (gone) gone = file_->store().remove(entry.id, later);
   if (!gone)
     options_.log.warning("what was imported in vain is left until the pool is next opened",
                          {{"pool", path()}, {"volume", entry.name}}, &gone.error());
@@ -310,34 +305,32 @@ Result<void> Home::remove_volume(const std::string& name_or_id) {
   const bool ended = imports_.end(name_or_id);
   MutexLock lock(mutex_);
   // It may have come to its end just before.
-  if (ended && file_->description().find(name_or_id) == nullptr) return {};
+  if (ended && file_->description().volumes.find(name_or_id) == nullptr) return {};
   const VolumeEntry entry = TRY(find(name_or_id));
   TRY(set_state(entry.id, State::deleting));
   if (auto deleted = pool_->delete_device(entry.id); !deleted) {
     TRY(set_state(entry.id, State::ready));
     return deleted;
   }
-  return forget(entry.id);
+  return file_->store().remove(entry.id, later);
 }
 
 Result<void> Home::rename_volume(const std::string& name_or_id, const std::string& name) {
   MutexLock lock(mutex_);
-  const VolumeEntry entry = TRY(find(name_or_id));
+  VolumeEntry entry = TRY(find(name_or_id));
   TRY(check_new_name(name));
-  PoolDescription described = file_->description();
-  described.find(entry.id)->name = name;
-  return file_->save(std::move(described));
+  entry.name = name;
+  return file_->store().put(std::move(entry));
 }
 
 Result<void> Home::resize_volume(const std::string& name_or_id, uint64_t size) {
   MutexLock lock(mutex_);
-  const VolumeEntry entry = TRY(find(name_or_id));
+  VolumeEntry entry = TRY(find(name_or_id));
   if (size < entry.size || size % sector_size != 0)
     return Error(err::invalid, "a volume grows by multiples of 512 bytes")
         .expected(fmt::format("at least {}", entry.size), size);
-  PoolDescription described = file_->description();
-  described.find(entry.id)->size = size;
-  return file_->save(std::move(described));
+  entry.size = size;
+  return file_->store().put(std::move(entry));
 }
 
 Result<std::shared_ptr<Volume>> Home::open_volume(const VolumeEntry& entry) {
@@ -356,10 +349,10 @@ Result<std::optional<std::string>> Home::message(const std::string& text) {
   auto answer = TRY(send_message(*pool_, text));
   // What it made or deleted.
   const auto there = TRY(pool_->metadata().devices());
-  PoolDescription described = file_->description();
-  std::erase_if(described.volumes,
-                [&](const VolumeEntry& volume) { return !std::ranges::binary_search(there, volume.id); });
-  TRY(file_->save(std::move(described)));
+  std::vector<DeviceId> gone;
+  for (const VolumeEntry& volume : file_->description().volumes)
+    if (!std::ranges::binary_search(there, volume.id)) gone.push_back(volume.id);
+  for (const DeviceId id : gone) TRY(file_->store().remove(id));
   TRY(adopt_devices());
   return answer;
 }

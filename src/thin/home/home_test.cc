@@ -96,11 +96,11 @@ TEST_F(HomeTest, WhatWasHalfDoneIsEndedOrForgotten) {
   home.reset();
   {
     auto file = PoolFile::open(path, block::OpenMode::read_write).value();
-    PoolDescription described = file->description();
-    described.volumes[0].state = VolumeEntry::State::creating;  // made, and not yet said so
-    described.volumes.push_back(
-        {.id = 5, .name = "never", .size = mib, .state = VolumeEntry::State::creating});
-    ASSERT_TRUE(file->save(described));
+    VolumeEntry kept = *file->description().volumes.find("kept");
+    kept.state = VolumeEntry::State::creating;  // made, and not yet said so
+    ASSERT_TRUE(file->store().put(kept));
+    ASSERT_TRUE(
+        file->store().put({.id = 5, .name = "never", .size = mib, .state = VolumeEntry::State::creating}));
   }
   reopen();
   ASSERT_EQ(home->description().volumes.size(), 1);
@@ -108,35 +108,47 @@ TEST_F(HomeTest, WhatWasHalfDoneIsEndedOrForgotten) {
   home.reset();
   {
     auto file = PoolFile::open(path, block::OpenMode::read_write).value();
-    PoolDescription described = file->description();
-    described.volumes[0].state = VolumeEntry::State::deleting;
-    ASSERT_TRUE(file->save(described));
+    VolumeEntry kept = *file->description().volumes.find("kept");
+    kept.state = VolumeEntry::State::deleting;
+    ASSERT_TRUE(file->store().put(kept));
   }
   reopen();
   EXPECT_TRUE(home->description().volumes.empty());
   EXPECT_TRUE(home->pool().metadata().devices()->empty());
 }
 
-// A torn write of the description leaves the other copy.
+// Of a description that is damaged there is another copy; a volume whose name was lost has another.
 TEST_F(HomeTest, ADamagedCopyOfTheDescriptionIsPassedOver) {
   create({.data_size = 64 * mib});
   ASSERT_TRUE(home->add_volume("root", mib, "", {}));
-  for (const uint64_t at : {uint64_t{4200}, PoolFile::copy_size + 4200}) {
+  ASSERT_TRUE(home->grow(65 * mib, {}));
+  ASSERT_TRUE(home->add_volume("later", mib, "", {}));
+  ASSERT_TRUE(home->open_volume(*home->volume("later")).value()->write(0, bytes));
+  for (const uint64_t at : {uint64_t{4200}, DescriptionStore::copy_size + 4200}) {
     home.reset();
+    auto file = block::FileDevice::open(path, block::OpenMode::read_write).value();
+    std::vector<std::byte> sector(512);
+    ASSERT_TRUE(file->read(at / 512 * 512, sector));
+    sector[at % 512] ^= std::byte{1};
+    ASSERT_TRUE(file->write(at / 512 * 512, sector));
+    file.reset();
     {
-      auto file = block::FileDevice::open(path, block::OpenMode::read_write).value();
-      std::vector<std::byte> sector(512);
-      ASSERT_TRUE(file->read(at / 512 * 512, sector));
-      sector[at % 512] ^= std::byte{1};
-      ASSERT_TRUE(file->write(at / 512 * 512, sector));
+      auto opened = Home::open(path, options);
+      ASSERT_TRUE(opened) << opened.error().message();
+      EXPECT_TRUE((*opened)->volume("root"));
+      const auto later = (*opened)->volume("1");
+      ASSERT_TRUE(later);
+      EXPECT_TRUE(later->name == "later" || later->name == "thin-1");
+      auto found = bytes;
+      std::ranges::fill(found, std::byte{0});
+      ASSERT_TRUE((*opened)->open_volume(*later).value()->read(0, found));
+      EXPECT_EQ(found, bytes);
     }
-    auto opened = Home::open(path, options);
-    ASSERT_TRUE(opened) << opened.error().message();
-    home = std::move(*opened);
-    // The older copy may know the volume as being made; it was made.
-    EXPECT_TRUE(home->volume("root"));
-    ASSERT_TRUE(home->add_volume(fmt::format("after-{}", at), mib, "", {}));
-    ASSERT_TRUE(home->remove_volume(fmt::format("after-{}", at)));
+    file = block::FileDevice::open(path, block::OpenMode::read_write).value();
+    sector[at % 512] ^= std::byte{1};
+    ASSERT_TRUE(file->write(at / 512 * 512, sector));
+    file.reset();
+    reopen();
   }
 }
 

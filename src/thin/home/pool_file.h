@@ -1,28 +1,26 @@
 // The file of a pool: its description, twice, and unless they are devices of their own its metadata and its
 // data.
 //
-//   0 and 8 MiB   the description's two copies: magic, version, checksum, generation, length; from 4096 on
-//   the JSON 16 MiB        metadata, as on a device of its own, up to the most that Linux can use (15.9 GiB)
-//   16 GiB        data
+//   0               the description (description_store.h)
+//   120 MiB         metadata, as on a device of its own, up to the most that Linux can use (15.9 GiB)
+//   16 GiB          data
 //
-// The file is sparse: what is not written takes no room, and each part can grow in place. A change of the
-// description goes to the older copy, so one of the two is always whole. Whoever has the file open for
-// writing holds its lock, which ends with the process (FileDevice, exclusive): one pool, one writer. Not
-// thread-safe.
+// The file is sparse: what is not written takes no room, and each part can grow in place. Whoever has the
+// file open for writing holds its lock, which ends with the process (FileDevice, exclusive): one pool, one
+// writer. Not thread-safe.
 #pragma once
 #include <memory>
 #include <string>
 
 #include "block/file_device.h"
 #include "block/slice_device.h"
-#include "thin/home/description.h"
+#include "thin/home/description_store.h"
 
 namespace karst::thin {
 
 class PoolFile {
  public:
-  static constexpr uint64_t copy_size = 8 << 20;
-  static constexpr uint64_t metadata_at = 2 * copy_size;
+  static constexpr uint64_t metadata_at = DescriptionStore::size;
   static constexpr uint64_t data_at = uint64_t{16} << 30;
 
   // Makes the file. err::exists if there is one and not `replace`.
@@ -36,9 +34,9 @@ class PoolFile {
   static Result<bool> is_one(const std::string& path);
 
   const std::string& path() const { return path_; }
-  const PoolDescription& description() const { return description_; }
-  // Durable on return. After an error the old one is kept.
-  Result<void> save(PoolDescription description);
+  // What is changed here, the sizes of the parts excepted, the file does not look at.
+  DescriptionStore& store() { return store_; }
+  const PoolDescription& description() const { return store_.description(); }
 
   // Where metadata and data are; live as long as this. Opened once, when first asked for.
   Result<block::Device*> metadata();
@@ -48,10 +46,13 @@ class PoolFile {
   Result<void> grow_data(uint64_t size);
 
  private:
-  PoolFile(std::string path, std::unique_ptr<block::Device> file, block::OpenMode mode, bool shared)
-      : path_(std::move(path)), file_(std::move(file)), mode_(mode), shared_(shared) {}
-  Result<void> load();
-  Result<void> write_copy(const PoolDescription& description, uint64_t generation);
+  PoolFile(std::string path, std::unique_ptr<block::Device> file, DescriptionStore store,
+           block::OpenMode mode, bool shared)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        store_(std::move(store)),
+        mode_(mode),
+        shared_(shared) {}
   Result<block::Device*> part(std::unique_ptr<block::Device>& part, const std::string& device, uint64_t at,
                               uint64_t size, const char* name);
   Result<void> grow(std::unique_ptr<block::Device>& part, const std::string& device, uint64_t at,
@@ -59,10 +60,9 @@ class PoolFile {
 
   const std::string path_;
   const std::unique_ptr<block::Device> file_;
+  DescriptionStore store_;
   const block::OpenMode mode_;
   const bool shared_;
-  PoolDescription description_;
-  uint64_t generation_ = 0;
   std::unique_ptr<block::Device> metadata_, data_;
 };
 
