@@ -28,7 +28,7 @@ class Pool {
     data = block::FileDevice::create(scratch("data"), size + (64 << 20)).value();
     pool_ = thin::Pool::open(*metadata_, *data, cache_, block / thin::sector_size, {}).value();
     pool_->create_thin(0).value();
-    volume = pool_->open_volume(pool_, 0, size).value();
+    volume = pool_->open_volume(0, size).value();
     const std::vector<std::byte> bytes(1 << 20, std::byte{7});
     for (uint64_t at = 0; at < size; at += bytes.size()) volume->write(at, bytes).value();
     for (unsigned i = 1; i <= snapshots; ++i) pool_->create_snap(i, 0).value();
@@ -45,12 +45,12 @@ class Pool {
   uint64_t wake_ups() const { return pool_->wake_ups(); }
 
   std::unique_ptr<block::Device> data;
-  std::shared_ptr<thin::Volume> volume;
+  thin::VolumeRef volume;
 
  private:
   std::unique_ptr<block::Device> metadata_;
   cache::Cache cache_{{.limit = 64 << 20}};
-  std::shared_ptr<thin::Pool> pool_;
+  thin::PoolRef pool_;
 };
 
 // Keeps `depth` random reads in flight.

@@ -123,12 +123,10 @@ Result<std::unique_ptr<btrfs::Filesystem>> open_filesystem(const CheckArguments&
   options.backup_root = arguments.backup_root;
   options.tree_root = arguments.tree_root;
   options.chunk_root = arguments.chunk_root;
+  std::vector<std::string> names = arguments.more_devices;
+  names.insert(names.begin(), arguments.image);
   auto open = [&]() -> Result<std::unique_ptr<btrfs::Filesystem>> {
-    std::vector<std::unique_ptr<block::Device>> devices;
-    devices.push_back(TRY(open_named(arguments.image, block::OpenMode::read_only)));
-    for (const std::string& name : arguments.more_devices)
-      devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
-    return btrfs::Filesystem::open(std::move(devices), options, cache, log);
+    return btrfs::Filesystem::open(TRY(open_all_named(names)), options, cache, log);
   };
   if (!arguments.first_backup) return open();
   for (int backup = 0;; ++backup) {

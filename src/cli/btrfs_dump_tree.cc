@@ -178,10 +178,7 @@ Result<int> run_dump_tree(const Session& session, DumpTreeArguments& arguments) 
   }
   auto cache = TRY(arguments.image.make_cache());
   const btrfs::ImageOptions options = arguments.image.options();
-  std::vector<std::unique_ptr<block::Device>> devices;
-  for (const std::string& name : options.devices)
-    devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
-
+  auto devices = TRY(open_all_named(options.devices));
   std::unique_ptr<Receiver> receiver;
   if (session.json())
     receiver = std::make_unique<JsonReceiver>(session, arguments);

@@ -26,11 +26,9 @@ btrfs::DamagedOpenOptions DamagedArguments::options() const {
 }
 
 Result<std::vector<std::unique_ptr<block::Device>>> DamagedArguments::open_devices() const {
-  std::vector<std::unique_ptr<block::Device>> devices;
-  devices.push_back(TRY(open_named(image, block::OpenMode::read_only)));
-  for (const std::string& name : more_devices)
-    devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
-  return devices;
+  std::vector<std::string> names = more_devices;
+  names.insert(names.begin(), image);
+  return open_all_named(names);
 }
 
 Result<std::unique_ptr<cache::Cache>> DamagedArguments::make_cache() const {

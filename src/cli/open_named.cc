@@ -33,7 +33,7 @@ Result<std::shared_ptr<thin::Home>> open_pool(const std::string& path) {
 Result<std::unique_ptr<block::Device>> open_served(const std::string& pool, const std::string& volume,
                                                    block::OpenMode mode, Error busy) {
 #if KARST_LIBNBD
-  const auto status = control::ask(pool, {{"command", "status"}});
+  const auto status = control::ask(pool, {{"command", "status"}, {"with_volumes", false}});
   if (status && status->contains("socket"))
     return block::NbdDevice::connect(block::nbd_unix_uri((*status)["socket"].get<std::string>(), volume),
                                      mode);
@@ -56,7 +56,7 @@ Result<std::unique_ptr<block::Device>> open_volume(std::string_view name, block:
   // The volume goes first, then what it is of.
   struct Opened {
     std::shared_ptr<thin::Home> home;
-    std::shared_ptr<thin::Volume> volume;
+    thin::VolumeRef volume;
   };
   const auto opened = std::make_shared<Opened>(*home, TRY((*home)->open_volume(entry)));
   return std::make_unique<block::HeldDevice>(std::shared_ptr<block::Device>(opened, opened->volume.get()),
@@ -69,6 +69,12 @@ Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::
                                                   block::FileOptions options) {
   if (name.starts_with(thin_scheme)) return open_volume(name, mode);
   return block::open_device(name, mode, options);
+}
+
+Result<std::vector<std::unique_ptr<block::Device>>> open_all_named(const std::vector<std::string>& names) {
+  std::vector<std::unique_ptr<block::Device>> devices;
+  for (const std::string& name : names) devices.push_back(TRY(open_named(name, block::OpenMode::read_only)));
+  return devices;
 }
 
 std::string absolute_name(const std::string& name) {

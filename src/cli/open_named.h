@@ -3,6 +3,7 @@
 // the first of its volumes that is, and closed with the last: a process has a pool open once.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "block/open.h"
 
@@ -12,6 +13,8 @@ namespace karst::cli {
 // err::busy if the pool is in use by somebody who does not serve it. Thread-safe.
 Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::OpenMode mode,
                                                   block::FileOptions options = {});
+// Several, to be read, in the order of their names.
+Result<std::vector<std::unique_ptr<block::Device>>> open_all_named(const std::vector<std::string>& names);
 
 // The name as it is understood in any directory: a path is made absolute.
 std::string absolute_name(const std::string& name);

@@ -7,6 +7,7 @@
 #pragma once
 #include <atomic>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -92,6 +93,7 @@ template <typename T>
 class Ref {
  public:
   Ref() = default;
+  Ref(std::nullptr_t) {}
   // Takes over a reference: of a new object its first, or what try_acquire() gave.
   static Ref adopt(T* object) {
     Ref ref;
@@ -109,10 +111,19 @@ class Ref {
   ~Ref() {
     if (object_ && object_->ref_count().release()) delete object_;
   }
+  void reset() { *this = Ref(); }
+  // A further reference, by one who has one already, of which only the object is known.
+  static Ref share(T& object) {
+    object.ref_count().acquire();
+    return adopt(&object);
+  }
+  // Nothing if the object is on its way out; its memory is there.
+  static Ref try_share(T& object) { return object.ref_count().try_acquire() ? adopt(&object) : Ref(); }
   T* get() const { return object_; }
   T& operator*() const { return *object_; }
   T* operator->() const { return object_; }
   explicit operator bool() const { return object_ != nullptr; }
+  bool operator==(const Ref&) const = default;  // the same object
 
  private:
   T* object_ = nullptr;

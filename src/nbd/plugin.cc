@@ -44,7 +44,7 @@ struct Served {
 std::unique_ptr<Served> served;
 
 struct Connection {
-  std::shared_ptr<thin::Volume> volume;
+  thin::VolumeRef volume;
   bool read_only = false;
 };
 Connection& connection(void* handle) { return *static_cast<Connection*>(handle); }

@@ -264,7 +264,7 @@ Result<VolumeEntry> Home::import_volume(const ImportRequest& request, CancelToke
     entry = TRY(add(entry, [&] { return pool_->create_thin(entry.id); }));
   }
   auto filled = [&]() -> Result<void> {
-    const auto volume = TRY(pool_->open_volume(pool_, entry.id, entry.size, nullptr));
+    const auto volume = TRY(pool_->open_volume(entry.id, entry.size, nullptr));
     return running->copy(*source, *volume, pool_->block_size());
   }();
   MutexLock lock(mutex_);
@@ -333,13 +333,13 @@ Result<void> Home::resize_volume(const std::string& name_or_id, uint64_t size) {
   return file_->store().put(std::move(entry));
 }
 
-Result<std::shared_ptr<Volume>> Home::open_volume(const VolumeEntry& entry) {
+Result<VolumeRef> Home::open_volume(const VolumeEntry& entry) {
   std::shared_ptr<block::Device> origin;
   if (!entry.origin.empty()) {
     if (auto open = pool_->volume_in_use(entry.id)) return open;
     origin = TRY(options_.open(entry.origin, block::OpenMode::read_only, {}));
   }
-  return pool_->open_volume(pool_, entry.id, entry.size, std::move(origin));
+  return pool_->open_volume(entry.id, entry.size, std::move(origin));
 }
 
 // ---- the pool

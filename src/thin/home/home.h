@@ -79,7 +79,7 @@ class Home {
   Result<void> resize_volume(const std::string& name_or_id, uint64_t size);
   // err::no_device.
   Result<VolumeEntry> volume(const std::string& name_or_id) const;
-  Result<std::shared_ptr<Volume>> open_volume(const VolumeEntry& entry);
+  Result<VolumeRef> open_volume(const VolumeEntry& entry);
 
   // Ends what is being imported, and whoever waits for the pool.
   void stop();
@@ -108,7 +108,7 @@ class Home {
   mutable Mutex mutex_{home_lock};
   const std::unique_ptr<PoolFile> file_;
   cache::Cache cache_;
-  std::shared_ptr<Pool> pool_;  // constant after start()
+  PoolRef pool_;  // constant after start()
 };
 
 }  // namespace karst::thin

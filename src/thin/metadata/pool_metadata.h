@@ -178,7 +178,8 @@ class PoolMetadata {
   // A change or a commit has failed half-way, and the transaction is not yet given up: nothing of it must
   // become part of another.
   bool broken_ GUARDED_BY(lock_) = false;
-  std::map<DeviceId, std::weak_ptr<ThinDevice>> open_ GUARDED_BY(lock_);
+  // Those that somebody uses, and until the next commit those that somebody used.
+  std::map<DeviceId, ThinDeviceRef> open_ GUARDED_BY(lock_);
   std::map<DeviceId, ThinDeviceRef> dirty_ GUARDED_BY(lock_);  // with details or roots to be put
   std::vector<ThinDeviceRef> in_commit_ GUARDED_BY(lock_);     // whose changes are being committed
 };

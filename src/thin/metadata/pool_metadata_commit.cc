@@ -133,9 +133,7 @@ Result<void> PoolMetadata::abort() {
   state_.reset();
   failed_ = true;
   auto loaded = without_throwing([&]() REQUIRES(lock_) { return load(Opening::for_writing); });
-  for (auto& [id, weak] : open_) {
-    const ThinDeviceRef device = weak.lock();
-    if (!device) continue;
+  for (auto& [id, device] : open_) {
     if (loaded && !without_throwing([&]() REQUIRES(lock_) { return reload_device(*device); }))
       device->exists_ = false;
     if (device->watcher_ != nullptr) device->watcher_->forget_all();

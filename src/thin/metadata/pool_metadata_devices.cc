@@ -28,16 +28,10 @@ Result<void> PoolMetadata::reload_device(ThinDevice& device) {
 }
 
 Result<ThinDeviceRef> PoolMetadata::device_locked(DeviceId id) {
-  std::weak_ptr<ThinDevice>& known = open_[id];
-  if (ThinDeviceRef open = known.lock()) {
-    if (open->exists_) return open;
-  }
-  auto device = std::make_shared<ThinDevice>(id);
-  if (auto loaded = reload_device(*device); !loaded) {
-    if (known.expired()) open_.erase(id);
-    return std::move(loaded).error();
-  }
-  known = device;
+  if (const auto open = open_.find(id); open != open_.end() && open->second->exists_) return open->second;
+  auto device = ThinDeviceRef::adopt(new ThinDevice(id));
+  TRY(reload_device(*device));
+  open_[id] = device;
   return device;
 }
 
@@ -99,12 +93,13 @@ Result<void> PoolMetadata::create_snap(DeviceId id, DeviceId origin_id) {
 Result<void> PoolMetadata::delete_device(DeviceId id) {
   ExclusiveLock lock(lock_);
   TRY(check_usable());
-  if (const auto open = open_.find(id); open != open_.end() && !open->second.expired()) {
-    // Only the lists of what changed may have it.
+  if (const auto open = open_.find(id); open != open_.end()) {
+    // Only this list, and those of what changed, may have it.
     const auto ours =
-        (dirty_.contains(id) ? 1 : 0) +
+        1 + (dirty_.contains(id) ? 1 : 0) +
         std::ranges::count_if(in_commit_, [&](const auto& device) { return device->id_ == id; });
-    if (open->second.use_count() > ours) return Error::make(err::busy, "thin device {} is in use", id);
+    if (open->second->ref_count().value() > ours)
+      return Error::make(err::busy, "thin device {} is in use", id);
   }
   const ThinDeviceRef device = TRY(device_locked(id));
   TRY(begin_change());
@@ -125,7 +120,7 @@ Result<void> PoolMetadata::own(ThinDevice& device) {
   if (device.owned_) return {};
   state_->roots_at = TRY(state_->roots.own_path(state_->roots_at, device.id_));
   device.owned_ = true;
-  dirty_[device.id_] = open_[device.id_].lock();
+  dirty_[device.id_] = ThinDeviceRef::share(device);
   return {};
 }
 
@@ -147,7 +142,7 @@ Result<void> PoolMetadata::put_devices() {
   }
   for (auto& [id, device] : dirty_) in_commit_.push_back(std::move(device));
   dirty_.clear();
-  std::erase_if(open_, [](const auto& known) { return known.second.expired(); });
+  std::erase_if(open_, [](const auto& known) { return known.second->ref_count().value() == 1; });
   return {};
 }
 

@@ -2,8 +2,8 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <memory>
 
+#include "core/refcount.h"
 #include "thin/format/errors.h"
 #include "thin/format/ids.h"
 
@@ -23,6 +23,7 @@ class ThinDevice {
  public:
   explicit ThinDevice(DeviceId id) : id_(id) {}
   DeviceId id() const { return id_; }
+  RefCount& ref_count() { return count_; }
   // Whether a mapping is (or may be) used by others too. Lock-free.
   bool is_shared(const Mapping& mapping) const {
     return snapshotted_time_.load(std::memory_order_acquire) > mapping.time;
@@ -36,6 +37,7 @@ class ThinDevice {
  private:
   friend class PoolMetadata;
   const DeviceId id_;
+  RefCount count_;
   std::atomic<uint32_t> snapshotted_time_{0};
   std::atomic<bool> lost_changes_{false};
   std::atomic<uint64_t> changed_in_{0};
@@ -49,7 +51,7 @@ class ThinDevice {
   MappingWatcher* watcher_ = nullptr;
   bool owned_ = false;  // the path to its root is the transaction's own; root_ may differ from the tree's
 };
-using ThinDeviceRef = std::shared_ptr<ThinDevice>;
+using ThinDeviceRef = Ref<ThinDevice>;
 
 inline Error no_such_device(DeviceId id) {
   return Error::make(err::no_device, "no thin device {} in the pool", id);

@@ -162,15 +162,15 @@ class Workload {
       now.volumes[id];
     }
     acknowledged();
-    volumes[id] = pool->open_volume(pool, id, volume_blocks * block_bytes).value();
+    volumes[id] = pool->open_volume(id, volume_blocks * block_bytes).value();
   }
 
   std::mt19937_64 random_;
   uint64_t version_ = 0;
   cache::Cache cache{{.limit = 16 << 20}};
   MemorySink messages;
-  std::shared_ptr<Pool> pool;
-  std::map<DeviceId, std::shared_ptr<Volume>> volumes;
+  PoolRef pool;
+  std::map<DeviceId, VolumeRef> volumes;
   State now;
 };
 
@@ -214,7 +214,7 @@ Result<void> check_crash(const Workload& workload, const block::CrashState& cras
   // Before the first commit there is no pool, and opening makes one.
   auto pool = TRY(Pool::open(metadata, data, cache, block_sectors, options_for_tests(clock)));
   for (const auto& [id, expected] : workload.state_at(crash.marks).volumes) {
-    auto volume = TRY(pool->open_volume(pool, id, volume_blocks * block_bytes));
+    auto volume = TRY(pool->open_volume(id, volume_blocks * block_bytes));
     std::vector<std::byte> bytes(volume_blocks * block_bytes);
     TRY(volume->read(0, bytes));
     for (uint64_t sector = 0; sector < volume_sectors; ++sector)

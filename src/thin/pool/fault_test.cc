@@ -52,7 +52,7 @@ class FaultTest : public PoolTest {
   }
 
   std::unique_ptr<block::FaultyDevice> faulty;
-  std::shared_ptr<Volume> one, two;
+  VolumeRef one, two;
   std::vector<std::byte> bytes = pattern(50, 4096);
 };
 

@@ -76,7 +76,7 @@ class NoMemoryTest : public PoolTest {
     EXPECT_TRUE(checked->findings.empty()) << checked->findings.begin()->first;
   }
 
-  std::shared_ptr<Volume> one, two;
+  VolumeRef one, two;
 };
 
 // Nothing is allocated on the way of what is mapped.
@@ -135,10 +135,10 @@ TEST_F(NoMemoryTest, FlushingWhatIsNew_TH028) {
           // What is durable, without the commit of a pool that is closed.
           block::OverlayDevice metadata(*devices->metadata), data(*devices->data);
           cache::Cache other{{.limit = 16 << 20}};
-          std::shared_ptr<Pool> after = Pool::open(metadata, data, other, block_sectors, options).value();
-          EXPECT_EQ(read_all(**after->open_volume(after, 0, volume_blocks * block_bytes), 12 * block_bytes,
-                             block_bytes),
-                    bytes);
+          PoolRef after = Pool::open(metadata, data, other, block_sectors, options).value();
+          EXPECT_EQ(
+              read_all(**after->open_volume(0, volume_blocks * block_bytes), 12 * block_bytes, block_bytes),
+              bytes);
         }
       });
 }
@@ -174,11 +174,11 @@ TEST_F(NoMemoryTest, DeletingDevices_TH028) {
 }
 
 TEST_F(NoMemoryTest, OpeningVolumes_TH028) {
-  std::shared_ptr<Volume> other;
+  VolumeRef other;
   fail_each(
       [&]() -> Result<void> {
         two.reset();
-        other = TRY(pool->open_volume(pool, 1, volume_blocks * block_bytes));
+        other = TRY(pool->open_volume(1, volume_blocks * block_bytes));
         return {};
       },
       [&](bool succeeded) {

@@ -36,8 +36,8 @@ Pool::Pool(block::Device& metadata_device, block::Device& data, std::unique_ptr<
       error_if_no_space_(options_.features.error_if_no_space),
       committed_at_(options_.clock()) {}
 
-Result<std::shared_ptr<Pool>> Pool::open(block::Device& metadata_device, block::Device& data,
-                                         cache::Cache& cache, uint32_t block_sectors, PoolOptions options) {
+Result<PoolRef> Pool::open(block::Device& metadata_device, block::Device& data, cache::Cache& cache,
+                           uint32_t block_sectors, PoolOptions options) {
   if (metadata_device.identity() == data.identity())
     return Error(err::invalid, "Error setting metadata or data device").at("device", data.name());
   if (!is_data_block_size(block_sectors)) return Error(err::invalid, "Invalid block size");
@@ -51,7 +51,7 @@ Result<std::shared_ptr<Pool>> Pool::open(block::Device& metadata_device, block::
   if (metadata->data_block_sectors() != block_sectors)
     return Error::make(err::invalid, "changing the data block size (from {} to {}) is not supported",
                        metadata->data_block_sectors(), block_sectors);
-  std::shared_ptr<Pool> pool(new Pool(metadata_device, data, std::move(metadata), std::move(options)));
+  auto pool = PoolRef::adopt(new Pool(metadata_device, data, std::move(metadata), std::move(options)));
   TRY(pool->start());
   return pool;
 }
@@ -368,11 +368,13 @@ void Pool::run_timer() {
 }
 
 void Pool::trim_lookup_memory() {
-  std::vector<std::shared_ptr<Volume>> open;
+  // Their last references may be these: a volume's end takes the lock.
+  std::vector<VolumeRef> open;
   {
     MutexLock lock(volumes_mutex_);
+    open.reserve(volumes_.size());
     for (const auto& [id, volume] : volumes_)
-      if (auto held = volume.lock()) open.push_back(std::move(held));
+      if (auto held = VolumeRef::try_share(*volume)) open.push_back(std::move(held));
   }
   std::vector<MappingTable::Pages> taken;
   for (const auto& volume : open) taken.push_back(volume->take_pages());
@@ -381,28 +383,37 @@ void Pool::trim_lookup_memory() {
 
 // ---- volumes and commands
 
-Result<std::shared_ptr<Volume>> Pool::open_volume(const std::shared_ptr<Pool>& self, DeviceId id,
-                                                  uint64_t size, std::shared_ptr<block::Device> origin) {
+Result<VolumeRef> Pool::open_volume(DeviceId id, uint64_t size, std::shared_ptr<block::Device> origin) {
   if (id > max_device_id) return Error(err::invalid, "Invalid device id");
   if (origin && (origin->identity() == data_.identity() || origin->identity() == metadata_device_.identity()))
     return Error(err::invalid, "Error setting origin device").at("device", origin->name());
+  VolumeRef volume;  // outlives the lock, which its end may take
   MutexLock lock(volumes_mutex_);
-  if (auto open = volumes_[id].lock()) {
-    if (open->size() != size || open->origin() != origin.get())
+  const auto known = volumes_.find(id);
+  if (known != volumes_.end()) volume = VolumeRef::try_share(*known->second);
+  if (volume) {
+    if (volume->size() != size || volume->origin() != origin.get())
       return Error::make(err::busy, "thin device {} is open with another size or origin", id);
-    return open;
+    return volume;
   }
   auto device = metadata_->open_device(id);
   if (!device) return std::move(device).error().while_doing("Couldn't open thin internal device");
-  auto volume = std::make_shared<Volume>(self, std::move(*device), size, std::move(origin));
-  volumes_[id] = volume;
+  volume = VolumeRef::adopt(new Volume(PoolRef::share(*this), *std::move(device), size, std::move(origin)));
+  volumes_[id] = volume.get();
   return volume;
 }
 
-std::shared_ptr<Volume> Pool::volume_in_use(DeviceId id) {
+VolumeRef Pool::volume_in_use(DeviceId id) {
   MutexLock lock(volumes_mutex_);
   const auto open = volumes_.find(id);
-  return open == volumes_.end() ? nullptr : open->second.lock();
+  return open == volumes_.end() ? nullptr : VolumeRef::try_share(*open->second);
+}
+
+void Pool::forget(const Volume& volume) {
+  MutexLock lock(volumes_mutex_);
+  const auto known = volumes_.find(volume.id());
+  // Another may have been opened meanwhile.
+  if (known != volumes_.end() && known->second == &volume) volumes_.erase(known);
 }
 
 Result<void> Pool::check_commands() const {
@@ -434,7 +445,7 @@ Result<void> Pool::create_thin(DeviceId id) {
 
 Result<void> Pool::create_snap(DeviceId id, DeviceId origin) {
   MutexLock one(commands_mutex_);
-  const std::shared_ptr<Volume> volume = volume_in_use(origin);
+  const VolumeRef volume = volume_in_use(origin);
   return command("dm_pool_create_snap", [&] {
     // What was written before is in the snapshot, what comes after is not.
     const Volume::Standstill still(volume.get());

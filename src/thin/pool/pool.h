@@ -30,6 +30,7 @@
 #include "cache/cache.h"
 #include "core/cancel.h"
 #include "core/log.h"
+#include "core/refcount.h"
 #include "thin/metadata/pool_metadata.h"
 #include "thin/pool/block_buffers.h"
 #include "thin/pool/cells.h"
@@ -58,27 +59,31 @@ struct PoolOptions {
   Logger log;
 };
 
+class Pool;
 class Volume;
+// Counted, so that the last handle closes the pool; a count that is full stays so (TH-020).
+using PoolRef = Ref<Pool>;
+using VolumeRef = Ref<Volume>;
 
 class Pool final : private CommitSteps {
  public:
   // A pool of these devices, which outlive it; block_sectors is compared with what the metadata says.
   // Metadata of zeroes is made a pool; one that has another size than the devices is grown. err::invalid in
   // the kernel's words.
-  static Result<std::shared_ptr<Pool>> open(block::Device& metadata, block::Device& data, cache::Cache& cache,
-                                            uint32_t block_sectors, PoolOptions options);
+  static Result<PoolRef> open(block::Device& metadata, block::Device& data, cache::Cache& cache,
+                              uint32_t block_sectors, PoolOptions options);
   ~Pool() override;
+  RefCount& ref_count() { return count_; }
 
   uint64_t block_size() const { return uint64_t{metadata_->data_block_sectors()} * sector_size; }  // bytes
   const PoolOptions& options() const { return options_; }
 
   // The one volume of this device; who opens it again shares it, and must ask for the same size and origin.
   // The origin, read-only, is outlived by the volume's user. Errors in the kernel's words.
-  Result<std::shared_ptr<Volume>> open_volume(const std::shared_ptr<Pool>& self, DeviceId id, uint64_t size,
-                                              std::shared_ptr<block::Device> origin = nullptr);
+  Result<VolumeRef> open_volume(DeviceId id, uint64_t size, std::shared_ptr<block::Device> origin = nullptr);
 
   // The one that is open, if any.
-  std::shared_ptr<Volume> volume_in_use(DeviceId id);
+  VolumeRef volume_in_use(DeviceId id);
 
   // Pool commands. Each is durable on return. err::unsupported, in the kernel's words, where there can be
   // none.
@@ -136,6 +141,7 @@ class Pool final : private CommitSteps {
   Result<void> quiesce();
 
   // ---- for volumes
+  void forget(const Volume& volume);
   PoolMetadata& metadata() { return *metadata_; }
   block::Device& data() { return data_; }
   Cells& cells() { return cells_; }
@@ -185,6 +191,7 @@ class Pool final : private CommitSteps {
   void run_timer();
   void trim_lookup_memory();
 
+  RefCount count_;
   const PoolOptions options_;
   block::Device& metadata_device_;
   block::Device& data_;
@@ -211,7 +218,8 @@ class Pool final : private CommitSteps {
   std::atomic<PoolMode> seen_mode_{PoolMode::write};  // mode_, for those who only look
 
   Mutex volumes_mutex_{pool_volumes_lock};
-  std::map<DeviceId, std::weak_ptr<Volume>> volumes_ GUARDED_BY(volumes_mutex_);
+  // Until their ends: one whose count is 0 may still be here.
+  std::map<DeviceId, Volume*> volumes_ GUARDED_BY(volumes_mutex_);
 
   Mutex commands_mutex_{pool_commands_lock};  // one snapshot at a time: who freezes a volume also thaws it
 

@@ -269,7 +269,7 @@ TEST_F(PoolStateTest, TheCachesLimitMayChangeAtAnyTime_TH058) {
 TEST_F(PoolStateTest, FillingWhileDiscardsEndLacksSpaceAndNothingElse_TH039) {
   options.features.error_if_no_space = true;
   make(12);
-  std::vector<std::shared_ptr<Volume>> volumes;
+  std::vector<VolumeRef> volumes;
   for (DeviceId id = 0; id < 3; ++id) volumes.push_back(create(id, 12));
   std::vector<std::thread> threads;
   for (const auto& volume : volumes)

@@ -59,7 +59,7 @@ TEST_F(RaceTest, BlocksThatChangeHandsShowNothingOfTheirPast) {
   options.features.error_if_no_space = true;
   make(100);
   constexpr unsigned volumes = 3, rounds = 3000;
-  std::vector<std::shared_ptr<Volume>> open;
+  std::vector<VolumeRef> open;
   for (DeviceId id = 0; id < volumes; ++id) open.push_back(create(id, blocks));
   std::atomic<uint64_t> version{0};
   std::atomic<bool> stop{false};
@@ -230,10 +230,10 @@ TEST_F(RaceTest, TheLastHandleClosesThePool) {
   for (DeviceId id = 0; id < 4; ++id)
     work.push_back([id, mine = pool] {
       for (unsigned i = 0; i < 50; ++i) {
-        auto first = mine->open_volume(mine, id, blocks * block_bytes).value();
-        auto second = mine->open_volume(mine, id, blocks * block_bytes).value();
+        auto first = mine->open_volume(id, blocks * block_bytes).value();
+        auto second = mine->open_volume(id, blocks * block_bytes).value();
         EXPECT_EQ(first, second);
-        EXPECT_FALSE(mine->open_volume(mine, id, block_bytes));
+        EXPECT_FALSE(mine->open_volume(id, block_bytes));
         first.reset();
         write_tagged(*second, id, i * 8, 8, i + 1);
         EXPECT_TRUE(second->flush());
@@ -244,6 +244,38 @@ TEST_F(RaceTest, TheLastHandleClosesThePool) {
   work.clear();
   open();
   for (DeviceId id = 0; id < 4; ++id) EXPECT_EQ(read_tagged(*volume(id, blocks), id, 49 * 8, 1)[0], 50);
+}
+
+// TH-020: more handles of a pool, or of a volume, than can be counted leave it open for good; it is not
+// closed under anybody.
+TEST_F(RaceTest, HandlesThatCannotBeCountedKeepWhatTheyAreOf_TH020) {
+  make(8);
+  const auto volume = create(0, 10);
+  const auto overflow = [](RefCount& count) {
+    std::construct_at(&count, RefCount::saturated - 10);  // as if so many had been taken
+    for (unsigned i = 0; i < 20; ++i) count.acquire();
+    const uint32_t full = count.value();
+    for (unsigned i = 0; i < 100; ++i) EXPECT_FALSE(count.release());
+    EXPECT_EQ(count.value(), full);
+  };
+  overflow(volume->ref_count());
+  overflow(pool->ref_count());
+  {
+    auto second = this->volume(0, 10);
+    EXPECT_EQ(second, volume);
+  }
+  write_tagged(*volume, 0, 0, 8, 1);
+  EXPECT_EQ(read_tagged(*volume, 0, 0, 8), std::vector<uint64_t>(8, 1));
+  Volume* const leaked = volume.get();
+  Pool* const open = pool.get();
+  const_cast<VolumeRef&>(volume).reset();
+  pool.reset();
+  write_tagged(*leaked, 0, 0, 8, 2);
+  EXPECT_EQ(open->mode(), PoolMode::write);
+  EXPECT_EQ(open->volume_in_use(0).get(), leaked);
+  // Nobody else ends what has leaked: the devices of the test would be gone before it.
+  delete leaked;
+  delete open;
 }
 
 #ifdef KARST_DEBUG

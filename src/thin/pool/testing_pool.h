@@ -55,14 +55,12 @@ class PoolTest : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().message();
     pool = std::move(*opened);
   }
-  std::shared_ptr<Volume> volume(DeviceId id, uint64_t blocks,
-                                 std::shared_ptr<block::Device> origin = nullptr) {
-    auto opened = pool->open_volume(pool, id, blocks * block_bytes, std::move(origin));
+  VolumeRef volume(DeviceId id, uint64_t blocks, std::shared_ptr<block::Device> origin = nullptr) {
+    auto opened = pool->open_volume(id, blocks * block_bytes, std::move(origin));
     EXPECT_TRUE(opened) << opened.error().message();
     return opened ? *opened : nullptr;
   }
-  std::shared_ptr<Volume> create(DeviceId id, uint64_t blocks,
-                                 std::shared_ptr<block::Device> origin = nullptr) {
+  VolumeRef create(DeviceId id, uint64_t blocks, std::shared_ptr<block::Device> origin = nullptr) {
     EXPECT_TRUE(pool->create_thin(id));
     return volume(id, blocks, std::move(origin));
   }
@@ -72,7 +70,7 @@ class PoolTest : public ::testing::Test {
   FakeClock clock;
   PoolOptions options = options_for_tests(clock);
   std::unique_ptr<Devices> devices;
-  std::shared_ptr<Pool> pool;
+  PoolRef pool;
 };
 
 inline std::vector<std::byte> pattern(uint64_t seed, size_t size) {

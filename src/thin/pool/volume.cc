@@ -30,8 +30,7 @@ void copy_from(const IoRequest& request, uint64_t skip, MutableBytes into) {
 
 }  // namespace
 
-Volume::Volume(std::shared_ptr<Pool> pool, ThinDeviceRef device, uint64_t size,
-               std::shared_ptr<block::Device> origin)
+Volume::Volume(PoolRef pool, ThinDeviceRef device, uint64_t size, std::shared_ptr<block::Device> origin)
     : pool_(std::move(pool)),
       device_(std::move(device)),
       name_(fmt::format("{}#{}", pool_->options().name, device_->id())),
@@ -45,6 +44,7 @@ Volume::Volume(std::shared_ptr<Pool> pool, ThinDeviceRef device, uint64_t size,
 }
 
 Volume::~Volume() {
+  pool_->forget(*this);
   pool_->metadata().remove_watcher(*device_, table_);
   // What is under way for this volume has its own reference; housekeeping of the pool may be looking at the
   // table.

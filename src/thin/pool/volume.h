@@ -22,9 +22,9 @@ namespace karst::thin {
 
 class Volume final : public block::Device {
  public:
-  Volume(std::shared_ptr<Pool> pool, ThinDeviceRef device, uint64_t size,
-         std::shared_ptr<block::Device> origin);
+  Volume(PoolRef pool, ThinDeviceRef device, uint64_t size, std::shared_ptr<block::Device> origin);
   ~Volume() override;
+  RefCount& ref_count() { return count_; }
 
   DeviceId id() const { return device_->id(); }
   const std::string& name() const override { return name_; }
@@ -124,7 +124,8 @@ class Volume final : public block::Device {
   }
   VirtualBlock block_at(uint64_t offset) const { return VirtualBlock{offset / block_bytes_}; }
 
-  const std::shared_ptr<Pool> pool_;
+  RefCount count_;
+  const PoolRef pool_;
   const ThinDeviceRef device_;
   const std::string name_;
   const uint64_t size_, block_bytes_;

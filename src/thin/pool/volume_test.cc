@@ -158,8 +158,8 @@ TEST_F(VolumeTest, ThePoolsOwnDevicesAreNoOriginAndNotEachOther) {
   ASSERT_TRUE(pool->create_thin(0));
   const std::shared_ptr<block::Device> data(devices->data.get(), [](block::Device*) {});
   const std::shared_ptr<block::Device> metadata(devices->metadata.get(), [](block::Device*) {});
-  EXPECT_FALSE(pool->open_volume(pool, 0, block_bytes, data));
-  EXPECT_FALSE(pool->open_volume(pool, 0, block_bytes, metadata));
+  EXPECT_FALSE(pool->open_volume(0, block_bytes, data));
+  EXPECT_FALSE(pool->open_volume(0, block_bytes, metadata));
   auto same = Pool::open(*devices->data, *devices->data, cache, block_sectors, options);
   ASSERT_FALSE(same);
   EXPECT_EQ(same.error().what(), "Error setting metadata or data device");
