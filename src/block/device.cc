@@ -50,8 +50,8 @@ bool whole_blocks(const Device& device, const IoRequest& request) {
 
 std::optional<Error> check_request(const Device& device, const IoRequest& request) {
   const bool moves_data = request.op == IoOp::read || request.op == IoOp::write;
-  if (has(request.flags, IoFlags::fua) && request.op != IoOp::write && request.op != IoOp::write_zeroes)
-    return bad_request(device, request, err::invalid, "only writes can be FUA");
+  if (has(request.flags, IoFlags::fua) && (request.op == IoOp::read || request.op == IoOp::flush))
+    return bad_request(device, request, err::invalid, "only what changes anything can be FUA");
   if (moves_data && !buffers_match(request))
     return bad_request(device, request, err::invalid, "the buffers are not of this length");
   if (request.op == IoOp::flush) return std::nullopt;
@@ -135,10 +135,14 @@ Completion Device::finish(IoRequest& request, Result<void> outcome) {
 }
 
 Completion Device::settle(IoRequest& request, Result<void> outcome) {
-  if (on_completion(request, outcome) == Completion::again) return Completion::again;
   if (makes_stable(request) && !outcome && !outcome.error().is(err::would_block) && failure_loses_writes())
     writes_lost_.store(true, std::memory_order_release);
-  else if (request.op == IoOp::flush && outcome && writes_lost_.load(std::memory_order_acquire))
+  try {
+    if (on_completion(request, outcome) == Completion::again) return Completion::again;
+  } catch (const std::bad_alloc&) {
+    // It had something to add, no more.
+  }
+  if (request.op == IoOp::flush && outcome && writes_lost_.load(std::memory_order_acquire))
     outcome = Error(err::io, "an earlier flush failed, and what was written before it may be lost")
                   .at("device", name());
   request.outcome = std::move(outcome);

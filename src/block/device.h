@@ -40,8 +40,9 @@ namespace karst::block {
 enum class IoOp : uint8_t { read, write, flush, discard, write_zeroes };
 const char* name_of(IoOp op);
 
-// Flags are a type of their own: IoFlags::fua on a write, IoFlags::nowait on anything (CO-018).
-enum class IoFlags : uint8_t { none = 0, fua = 1, nowait = 2 };
+// Flags are a type of their own: IoFlags::fua on what changes anything, IoFlags::nowait on anything (CO-018),
+// IoFlags::no_unmap on write_zeroes: the blocks stay, or become, provisioned (Linux: REQ_NOUNMAP).
+enum class IoFlags : uint8_t { none = 0, fua = 1, nowait = 2, no_unmap = 4 };
 constexpr IoFlags operator|(IoFlags a, IoFlags b) {
   return static_cast<IoFlags>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
 }
@@ -66,7 +67,7 @@ struct IoRequest {
 };
 
 // Whether the request ends only when it, and what it has to find done before it, is on stable storage: a
-// flush, which is an operation of its own, or a write with the FUA flag (TH-017).
+// flush, which is an operation of its own, or a change with the FUA flag (TH-017).
 constexpr bool makes_stable(const IoRequest& request) {
   return request.op == IoOp::flush || (request.op != IoOp::read && has(request.flags, IoFlags::fua));
 }
@@ -137,7 +138,8 @@ class Device {
   // The heart of every device kind: does a request that check_request() has passed and that is not empty.
   virtual Result<void> perform(const IoRequest& request) = 0;
   // Called when a request has been done, here or by way of begin_direct(), in the thread that finds it so;
-  // may change the outcome. Not for direct I/O that a device above has begun here: its hook is the one.
+  // may change the outcome. A flush that has failed stays failed, even if it is done again. Not for direct
+  // I/O that a device above has begun here: its hook is the one.
   virtual Completion on_completion(const IoRequest&, Result<void>&) { return Completion::done; }
   // Whether a flush or FUA write that failed may mean that earlier writes are lost. False for a device that
   // knows.

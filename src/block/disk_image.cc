@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include "block/abandon_on_cancel.h"
 #include "block/nbd_helper.h"
 #include "core/endian.h"
 
@@ -57,13 +58,14 @@ Result<std::string> guess_format(Device& device) {
   return std::string("raw");
 }
 
-Result<std::unique_ptr<Device>> open_with_qemu(const std::string& name, const std::string& format) {
+Result<std::unique_ptr<Device>> open_with_qemu(const std::string& name, const std::string& format,
+                                               const CancelToken& cancel) {
   const auto path = path_of(name);
   if (!path || is_url(name))
     return Error::make(err::unsupported, "an image of format {} has to be a file", format).at("image", name);
   return served_by_qemu(
       format, {{"file.driver", "file"}, {"file.filename", std::filesystem::absolute(*path).string()}}, name,
-      OpenMode::read_only);
+      OpenMode::read_only, cancel);
 }
 
 }  // namespace
@@ -74,18 +76,22 @@ bool is_url(std::string_view name) {
 }
 
 Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const std::string& format,
-                                                const DeviceOpener& open) {
+                                                const DeviceOpener& open, const CancelToken& cancel) {
   if (!std::ranges::all_of(
           format, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }))
     return Error::make(err::invalid, "'{}' is no format", format);
-  if (!format.empty() && format != "raw") return open_with_qemu(name, format);
-  auto device = TRY(
-      is_url(name) ? served_by({"nbdkit", "--exit-with-parent", "--filter=exitlast", "curl", "url=" + name},
-                               name, OpenMode::read_only)
-                   : open(name, OpenMode::read_only, {}));
-  const std::string found = format.empty() ? TRY(guess_format(*device)) : format;
+  if (!format.empty() && format != "raw") return open_with_qemu(name, format, cancel);
+  auto device = TRY(is_url(name) ? served_by({"nbdkit", "--filter=exitlast", "curl", "url=" + name}, name,
+                                             OpenMode::read_only, cancel)
+                                 : open(name, OpenMode::read_only, {.cancel = cancel}));
+  if (!format.empty()) return device;
+  std::string found;
+  {
+    const auto watch = TRY(abandon_on_cancel(cancel, {device.get()}));
+    found = TRY(guess_format(*device));
+  }
   if (found == "raw") return device;
-  return open_with_qemu(name, found);
+  return open_with_qemu(name, found, cancel);
 }
 
 }  // namespace karst::block

@@ -14,8 +14,10 @@ namespace karst::block {
 // Who made an image says what its format means: a qcow2 image that names other files (a backing file, an
 // external data file) is read only if its format was given, and so is what looks like one of the other
 // formats: err::invalid otherwise. err::unsupported if the program that reads it is not installed.
+// Cancelled, it ends however long others take to answer: err::cancelled, or what that looked like below.
 bool is_url(std::string_view name);  // one of those
 Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const std::string& format,
-                                                const DeviceOpener& open = open_device);
+                                                const DeviceOpener& open = open_device,
+                                                const CancelToken& cancel = {});
 
 }  // namespace karst::block

@@ -302,7 +302,7 @@ Result<void> FileDevice::discard_range(const IoRequest& request) {
                             : ::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
   });
   if (result < 0) return failed_request(*this, request, is_unsupported(errno) ? EOPNOTSUPP : errno);
-  return {};
+  return has(request.flags, IoFlags::fua) ? sync(request) : Result<void>();
 }
 
 Result<void> FileDevice::write_zeroes_range(const IoRequest& request) {

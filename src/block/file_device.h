@@ -4,15 +4,18 @@
 #include <string>
 
 #include "block/device.h"
+#include "core/cancel.h"
 
 namespace karst::block {
 
 enum class OpenMode : uint8_t { read_only, read_write };
 
+// For all kinds of devices; what does not apply to one is passed over.
 struct FileOptions {
   bool direct = false;      // bypass the host's page cache (O_DIRECT); unaligned reads are bounced
   bool exclusive = false;   // refuse (err::busy) if another process has it open exclusively; see below
   uint32_t block_size = 0;  // of a regular file; 0 means 512. A block device says its own.
+  CancelToken cancel{};     // ends an opening that waits for others
 };
 
 // Exclusive means O_EXCL for a block device (the kernel refuses one that is mounted or claimed) and an open

@@ -22,17 +22,22 @@ class HeldDevice final : public Device {
   std::string identity() const override { return below_->identity(); }
   // Not what makes stable: the device below has to hear of its failure, to remember it.
   std::optional<DirectIo> begin_direct(const IoRequest& request) override {
-    return makes_stable(request) ? std::nullopt : below_->begin_direct(request);
+    return makes_stable(request) || abandoned_.load(std::memory_order_relaxed)
+               ? std::nullopt
+               : below_->begin_direct(request);
   }
   void end_direct(const DirectIo& io) override { below_->end_direct(io); }
   Result<void> extents(uint64_t offset, uint64_t length, ExtentListener each) override {
     return below_->extents(offset, length, each);
   }
-  void abandon() override { below_->abandon(); }
+  // Ends this one: others may use the device below.
+  void abandon() override { abandoned_.store(true, std::memory_order_relaxed); }
   void will_read(uint64_t offset, uint64_t length) override { below_->will_read(offset, length); }
 
  protected:
   Result<void> perform(const IoRequest& request) override {
+    if (abandoned_.load(std::memory_order_relaxed))
+      return Error(err::cancelled, "nobody needs the device any more").at("device", name_);
     return below_->resubmit_unaccounted(request.again());
   }
   bool failure_loses_writes() const override { return false; }  // the one below remembers
@@ -41,6 +46,7 @@ class HeldDevice final : public Device {
   const std::shared_ptr<Device> below_;
   const std::string name_;
   const bool writable_;
+  std::atomic<bool> abandoned_{false};
 };
 
 }  // namespace karst::block

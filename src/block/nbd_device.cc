@@ -10,8 +10,9 @@
 #include <bit>
 #include <cctype>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
+
+#include "core/without_throwing.h"
 
 namespace karst::block {
 namespace {
@@ -22,7 +23,7 @@ constexpr uint64_t server_piece_max =
 constexpr uint64_t extents_piece = 1 << 30;  // block status asks for so much at a time
 constexpr size_t pieces_under_way = 16;
 constexpr uint64_t least_piece = 16 << 10;
-constexpr auto connecting_max = std::chrono::seconds(60);
+constexpr int connecting_step_ms = 100;
 constexpr const char* allocation = LIBNBD_CONTEXT_BASE_ALLOCATION;
 
 // libnbd keeps the last error of each thread.
@@ -62,8 +63,11 @@ class NbdDevice::Lease {
   Connection connection_;
 };
 
-NbdDevice::NbdDevice(std::string name, std::vector<std::string> command, OpenMode mode)
-    : name_(std::move(name)), command_(std::move(command)), writable_(mode == OpenMode::read_write) {}
+NbdDevice::NbdDevice(std::string name, std::vector<std::string> command, OpenMode mode, CancelToken cancel)
+    : name_(std::move(name)),
+      command_(std::move(command)),
+      writable_(mode == OpenMode::read_write),
+      abandoned_(std::move(cancel)) {}
 NbdDevice::~NbdDevice() = default;
 
 Error NbdDevice::failed(const char* operation) const {
@@ -91,12 +95,11 @@ Result<NbdDevice::Connection> NbdDevice::connect_once() const {
     started = ::nbd_aio_connect_systemd_socket_activation(handle, words.data());
   }
   if (started != 0) return failed("connecting");
-  const auto deadline = std::chrono::steady_clock::now() + connecting_max;
+  // As long as it takes, or until nobody wants it any more.
   while (::nbd_aio_is_ready(handle) == 0) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    if (left <= 0) return Error(err::io, "connecting: the server does not answer").at("device", name_);
-    if (::nbd_poll(handle, static_cast<int>(left)) < 0) return failed("connecting");
+    if (abandoned_.cancelled())
+      return Error(err::cancelled, "connecting: the server has not answered").at("device", name_);
+    if (::nbd_poll(handle, connecting_step_ms) < 0) return failed("connecting");
     if (::nbd_aio_is_dead(handle) > 0 || ::nbd_aio_is_closed(handle) > 0) return failed("connecting");
   }
   made.socket = UniqueFd(::fcntl(::nbd_aio_get_fd(handle), F_DUPFD_CLOEXEC, 0));
@@ -129,24 +132,29 @@ Result<void> NbdDevice::learn(nbd_handle* handle) {
 }
 
 Result<std::unique_ptr<Device>> NbdDevice::open(std::string name, std::vector<std::string> command,
-                                                OpenMode mode) {
-  std::unique_ptr<NbdDevice> device(new NbdDevice(std::move(name), std::move(command), mode));
+                                                OpenMode mode, CancelToken cancel) {
+  std::unique_ptr<NbdDevice> device(
+      new NbdDevice(std::move(name), std::move(command), mode, std::move(cancel)));
   Connection first = TRY(device->connect_once());
   TRY(device->learn(first.get()));
   {
+    // What is done with connections later needs no memory.
     MutexLock lock(device->mutex_);
+    device->idle_.reserve(device->connections_max_);
+    device->in_use_.reserve(device->connections_max_);
     device->connections_ = 1;
   }
   device->give_back(std::move(first));
   return std::unique_ptr<Device>(std::move(device));
 }
 
-Result<std::unique_ptr<Device>> NbdDevice::connect(const std::string& uri, OpenMode mode) {
-  return open(uri, {}, mode);
+Result<std::unique_ptr<Device>> NbdDevice::connect(const std::string& uri, OpenMode mode,
+                                                   CancelToken cancel) {
+  return open(uri, {}, mode, std::move(cancel));
 }
 Result<std::unique_ptr<Device>> NbdDevice::serve(std::vector<std::string> command, std::string name,
-                                                 OpenMode mode) {
-  return open(std::move(name), std::move(command), mode);
+                                                 OpenMode mode, CancelToken cancel) {
+  return open(std::move(name), std::move(command), mode, std::move(cancel));
 }
 
 Error NbdDevice::connection_lost() const {
@@ -168,12 +176,12 @@ Result<NbdDevice::Connection> NbdDevice::take() {
     }
     ++connections_;
   }
-  auto made = connect_once();
-  if (!made) {
-    give_back({});
-    return std::move(made).error();
-  }
-  return lend(*std::move(made));
+  auto made = without_throwing([&] { return connect_once(); });
+  if (made) return lend(*std::move(made));
+  MutexLock lock(mutex_);
+  --connections_;
+  changed_.notify_all();
+  return std::move(made).error();
 }
 
 // A new connection: given up meanwhile, perhaps.
@@ -189,6 +197,7 @@ Result<NbdDevice::Connection> NbdDevice::lend(Connection connection) {
 }
 
 void NbdDevice::abandon() {
+  abandoned_.cancel();  // first: who connects may hold the lock
   MutexLock lock(mutex_);
   lost_ = true;
   // Whoever waits for an answer on them finds the other side gone.
@@ -363,7 +372,8 @@ Result<void> NbdDevice::clear(nbd_handle* handle, const IoRequest& request) {
     if (request.op == IoOp::discard)
       result = ::nbd_trim(handle, length, at, flags);
     else if (can_zero_)
-      result = ::nbd_zero(handle, length, at, flags);
+      result = ::nbd_zero(handle, length, at,
+                          flags | (has(request.flags, IoFlags::no_unmap) ? LIBNBD_CMD_FLAG_NO_HOLE : 0));
     else
       result = ::nbd_pwrite(handle, zeroes.data(), length, at, flags);
     if (result != 0) return failed_request(*this, request, last_errno());

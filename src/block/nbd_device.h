@@ -34,10 +34,11 @@ class NbdDevice final : public Device {
   // By its URI: nbd://host/export, nbds:// with TLS, nbd+unix:///export?socket=PATH, nbds+unix://
   // (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md). err::read_only if it is to be written
   // to and the server does not allow that.
-  static Result<std::unique_ptr<Device>> connect(const std::string& uri, OpenMode mode);
+  static Result<std::unique_ptr<Device>> connect(const std::string& uri, OpenMode mode,
+                                                 CancelToken cancel = {});
   // Of a server that is started for this device and ends with it, the socket passed to it as systemd does.
   static Result<std::unique_ptr<Device>> serve(std::vector<std::string> command, std::string name,
-                                               OpenMode mode);
+                                               OpenMode mode, CancelToken cancel = {});
   ~NbdDevice() override;
 
   const std::string& name() const override { return name_; }
@@ -68,9 +69,9 @@ class NbdDevice final : public Device {
   };
   class Lease;
 
-  NbdDevice(std::string name, std::vector<std::string> command, OpenMode mode);
+  NbdDevice(std::string name, std::vector<std::string> command, OpenMode mode, CancelToken cancel);
   static Result<std::unique_ptr<Device>> open(std::string name, std::vector<std::string> command,
-                                              OpenMode mode);
+                                              OpenMode mode, CancelToken cancel);
   Result<Connection> connect_once() const;
   Result<void> learn(nbd_handle* handle);
   Result<Connection> take();
@@ -95,6 +96,8 @@ class NbdDevice final : public Device {
   bool can_flush_ = false, can_fua_ = false, can_trim_ = false, can_zero_ = false, knows_extents_ = false;
 
   std::atomic<uint64_t> size_{0};  // changed by resize() only
+  // By abandon(); and from without, whoever opened it.
+  const CancelSource abandoned_;
 
   Mutex mutex_{nbd_lock};
   CondVar changed_;

@@ -33,27 +33,30 @@ std::string take_until(std::string_view& rest, std::string_view ends) {
 }  // namespace
 
 #if KARST_LIBNBD
-Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode) {
-  if (!is_installed(command[0]))
-    return Error::make(err::unsupported, "this needs {}, which is not installed", command[0])
-        .at("device", name);
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode,
+                                          CancelToken cancel) {
+  for (const std::string& program : {command[0], std::string("timeout")})
+    if (!is_installed(program))
+      return Error::make(err::unsupported, "this needs {}, which is not installed", program)
+          .at("device", name);
   // timeout(1), without a time: in a process group of its own, so that what interrupts us at the terminal
   // does not end the program before we are done with it; and when we are, a program that hangs is killed. The
   // socket is passed to it by its number, which is known once it runs.
   const std::initializer_list<std::string> around = {
       "timeout", "--kill-after=2", "0", "sh", "-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""};
   command.insert(command.begin(), around);
-  return NbdDevice::serve(std::move(command), std::move(name), mode);
+  return NbdDevice::serve(std::move(command), std::move(name), mode, std::move(cancel));
 }
 #else
-Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode) {
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode,
+                                          CancelToken) {
   return Error::make(err::unsupported, "this build, without libnbd, cannot use {}", command[0])
       .at("device", name);
 }
 #endif
 
 Result<std::unique_ptr<Device>> served_by_qemu(const std::string& driver, const QemuOptions& options,
-                                               std::string name, OpenMode mode) {
+                                               std::string name, OpenMode mode, CancelToken cancel) {
   std::string words = "driver=" + driver;
   for (const auto& [key, value] : options) {
     words += "," + key + "=";
@@ -62,7 +65,7 @@ Result<std::unique_ptr<Device>> served_by_qemu(const std::string& driver, const 
   std::vector<std::string> command = {"qemu-nbd", "--discard=unmap"};
   if (mode == OpenMode::read_only) command.push_back("--read-only");
   command.insert(command.end(), {"--image-opts", words});
-  return served_by(std::move(command), std::move(name), mode);
+  return served_by(std::move(command), std::move(name), mode, std::move(cancel));
 }
 
 Result<QemuOptions> parse_rbd(std::string_view spec) {
@@ -97,8 +100,8 @@ Result<QemuOptions> parse_rbd(std::string_view spec) {
   return options;
 }
 
-Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode) {
-  return served_by_qemu("rbd", TRY(parse_rbd(spec)), std::string(spec), mode);
+Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode, CancelToken cancel) {
+  return served_by_qemu("rbd", TRY(parse_rbd(spec)), std::string(spec), mode, std::move(cancel));
 }
 
 }  // namespace karst::block

@@ -16,16 +16,17 @@ using QemuOptions = std::vector<std::pair<std::string, std::string>>;
 
 // `name` is the device's, for messages. err::unsupported if the program is not installed, or this build has
 // no libnbd.
-Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode);
+Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode,
+                                          CancelToken cancel = {});
 // What qemu's block driver of that name, with those options, opens.
 Result<std::unique_ptr<Device>> served_by_qemu(
     const std::string& driver, const std::vector<std::pair<std::string, std::string>>& options,
-    std::string name, OpenMode mode);
+    std::string name, OpenMode mode, CancelToken cancel = {});
 
 // An image of a Ceph cluster, by way of qemu's rbd driver:
 // rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]. err::invalid if the name is not like that.
 // Nothing keeps other clients away from it.
-Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode);
+Result<std::unique_ptr<Device>> open_rbd(std::string_view spec, OpenMode mode, CancelToken cancel = {});
 // The options of that driver that the name stands for.
 Result<QemuOptions> parse_rbd(std::string_view spec);
 

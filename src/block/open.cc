@@ -49,9 +49,9 @@ Result<std::unique_ptr<Device>> open_device(std::string_view spec, OpenMode mode
   if (const auto path = path_of(spec)) return FileDevice::open(*path, mode, options);
   if (spec.starts_with("mem:")) return open_memory(spec, options);
 #if KARST_LIBNBD
-  if (spec.starts_with("nbd")) return NbdDevice::connect(std::string(spec), mode);
+  if (spec.starts_with("nbd")) return NbdDevice::connect(std::string(spec), mode, options.cancel);
 #endif
-  if (spec.starts_with("rbd:")) return open_rbd(spec, mode);
+  if (spec.starts_with("rbd:")) return open_rbd(spec, mode, options.cancel);
   return Error::make(err::unsupported, "this build has no {} devices", spec.substr(0, spec.find(':')))
       .at("device", spec);
 }

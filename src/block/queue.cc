@@ -211,10 +211,14 @@ void UringQueue::harvest() {
   while (in_ring_ > 0) {
     const unsigned count = ::io_uring_peek_batch_cqe(&ring_, completions, std::size(completions));
     if (count == 0) return;
-    in_ring_ -= count;
-    for (unsigned i = 0; i < count; ++i)
-      complete(*static_cast<Transfer*>(::io_uring_cqe_get_data(completions[i])), completions[i]->res);
-    ::io_uring_cq_advance(&ring_, count);
+    for (unsigned i = 0; i < count; ++i) {
+      auto& transfer = *static_cast<Transfer*>(::io_uring_cqe_get_data(completions[i]));
+      const int result = completions[i]->res;
+      // Taken before it is looked at: should that throw, it is not seen twice.
+      ::io_uring_cq_advance(&ring_, 1);
+      --in_ring_;
+      complete(transfer, result);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include "cli/open_named.h"
 #include "cli/progress_bar.h"
 #include "control/socket.h"
+#include "core/periodic.h"
 #include "thin/home/command.h"
 
 namespace karst::cli {
@@ -17,50 +18,32 @@ using Ask = std::function<Result<Json>(const Json& request)>;
 class ImportBar {
  public:
   ImportBar(Ask ask, std::string name) : ask_(std::move(ask)), name_(std::move(name)), bar_(progress_) {
-    thread_ = std::thread([this] { watch(); });
+    // Without a thread to look, the bar shows nothing.
+    if (auto looking = Periodic::start(std::chrono::milliseconds(200), [this] { return look(); }))
+      looking_ = *std::move(looking);
   }
-  ~ImportBar() {
-    {
-      MutexLock lock(mutex_);
-      ended_ = true;
-      ending_.notify_all();
-    }
-    thread_.join();
-  }
-  ImportBar(const ImportBar&) = delete;
-  ImportBar& operator=(const ImportBar&) = delete;
 
  private:
-  void watch() {
-    uint64_t done = 0;
-    bool begun = false;
-    for (;;) {
-      {
-        MutexLock lock(mutex_);
-        if (!ended_) ending_.wait_for(mutex_, std::chrono::milliseconds(200));
-        if (ended_) return;
-      }
-      const auto answer = ask_({{"command", "imports"}});
-      if (!answer) continue;
-      for (const Json& import : answer->value("imports", Json::array())) {
-        if (import.value("name", std::string()) != name_) continue;
-        if (!std::exchange(begun, true)) progress_.begin_phase("copying", import.value("total", uint64_t{0}));
-        const uint64_t now = import.value("done", uint64_t{0});
-        progress_.add(now - std::min(done, now), 0);
-        done = std::max(done, now);
-      }
+  bool look() {
+    const auto answer = ask_({{"command", "imports"}});
+    if (!answer) return true;
+    for (const Json& import : answer->value("imports", Json::array())) {
+      if (import.value("name", std::string()) != name_) continue;
+      const auto now = import.value("done", uint64_t{0}), total = import.value("total", uint64_t{0});
+      if (total != 0 && !std::exchange(begun_, true)) progress_.begin_phase("copying", total);
+      progress_.add(now - std::min(done_, now), 0);
+      done_ = std::max(done_, now);
     }
+    return true;
   }
 
-  static constexpr LockClass lock_class{"cli.import-bar"};
   const Ask ask_;
   const std::string name_;
   Progress progress_;
   ProgressBar bar_;
-  Mutex mutex_{lock_class};
-  CondVar ending_;
-  bool ended_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  uint64_t done_ = 0;
+  bool begun_ = false;
+  std::unique_ptr<Periodic> looking_;  // ends first
 };
 
 // Signals end the process, which is how a server hears that its client is gone; or, where the work is done

@@ -218,18 +218,13 @@ int flush(void* handle, uint32_t) {
 }
 
 int trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
-  return guarded([&] {
-    thin::Volume& volume = *connection(handle).volume;
-    if (const int failed = tell(volume.discard(offset, count)); failed != 0) return failed;
-    return (flags & NBDKIT_FLAG_FUA) != 0 ? tell(volume.flush()) : 0;
-  });
+  return guarded([&] { return tell(connection(handle).volume->discard(offset, count, io_flags(flags))); });
 }
 
 int zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&] {
-    thin::Volume& volume = *connection(handle).volume;
-    if ((flags & NBDKIT_FLAG_MAY_TRIM) != 0) return tell(volume.write_zeroes(offset, count, io_flags(flags)));
-    return tell(volume.overwrite_with_zeroes(offset, count, io_flags(flags)));
+    const auto keep = (flags & NBDKIT_FLAG_MAY_TRIM) != 0 ? block::IoFlags::none : block::IoFlags::no_unmap;
+    return tell(connection(handle).volume->write_zeroes(offset, count, io_flags(flags) | keep));
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/without_throwing.h"
 #include "thin/format/errors.h"
 #include "thin/pool/status.h"
 
@@ -146,8 +147,10 @@ Result<Json> imports(Home& home, const Json&, const CancelToken&) {
   Json json;
   json["imports"] = Json::array();
   for (const Imports::Status& import : home.imports())
-    json["imports"].push_back(
-        {{"name", import.name}, {"id", import.id}, {"done", import.done}, {"total", import.total}});
+    json["imports"].push_back({{"name", import.name},
+                               {"id", import.id ? Json(*import.id) : Json()},
+                               {"done", import.done},
+                               {"total", import.total}});
   return json;
 }
 
@@ -189,14 +192,16 @@ constexpr Command commands[] = {
 }  // namespace
 
 Result<Json> execute(Home& home, const Json& request, const CancelToken& cancel) {
-  try {
-    const auto name = text_of(request, "command");
-    for (const Command& command : commands)
-      if (name == command.name) return command.run(home, request, cancel);
-    return Error::make(err::invalid, "no such command: '{}'", name);
-  } catch (const Json::exception& exception) {
-    return Error::make(err::invalid, "not a request: {}", exception.what());
-  }
+  return without_throwing([&]() -> Result<Json> {
+    try {
+      const auto name = text_of(request, "command");
+      for (const Command& command : commands)
+        if (name == command.name) return command.run(home, request, cancel);
+      return Error::make(err::invalid, "no such command: '{}'", name);
+    } catch (const Json::exception& exception) {
+      return Error::make(err::invalid, "not a request: {}", exception.what());
+    }
+  });
 }
 
 }  // namespace karst::thin

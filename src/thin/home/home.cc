@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "block/disk_image.h"
+#include "core/without_throwing.h"
 #include "thin/format/errors.h"
 #include "thin/format/superblock.h"
 #include "thin/pool/message.h"
@@ -86,13 +87,6 @@ Result<void> check_same_pool(const std::string& path, const NewPool& wanted) {
       .at("pool", path)
       .expected(described.data.empty() ? "the pool's file" : described.data,
                 wanted.data.empty() ? "the pool's file" : wanted.data);
-}
-
-Result<void> check_size(uint64_t size) {
-  if (size == 0 || size % sector_size != 0)
-    return Error(err::invalid, "a volume's size is a multiple of 512 bytes, and not 0")
-        .expected("such a size", size);
-  return {};
 }
 
 }  // namespace
@@ -191,6 +185,13 @@ Result<void> Home::adopt_devices() {
 
 // ---- volumes
 
+Result<void> Home::check_size(uint64_t size) const {
+  const uint32_t unit = pool_->sector_bytes();
+  if (size != 0 && size % unit == 0) return {};
+  return Error::make(err::invalid, "a volume's size is a multiple of {} bytes, and not 0", unit)
+      .expected("such a size", size);
+}
+
 Result<VolumeEntry> Home::find(const std::string& name_or_id) const {
   if (const VolumeEntry* found = file_->description().volumes.find(name_or_id)) return *found;
   return Error::make(err::no_device, "the pool has no volume '{}'", name_or_id);
@@ -248,25 +249,36 @@ Result<VolumeEntry> Home::add_volume(const std::string& name, uint64_t size, con
 }
 
 Result<VolumeEntry> Home::import_volume(const ImportRequest& request, CancelToken cancel) {
-  const auto source = TRY(block::open_disk_image(request.from, request.format, options_.open));
-  const uint64_t least = round_up(source->size(), sector_size);
+  {
+    MutexLock lock(mutex_);
+    TRY(check_new_name(request.name));
+  }
+  Imports::Running running(imports_, request.name, std::move(cancel));
+  auto imported = without_throwing([&] { return import_running(request, running); });
+  if (!imported) return running.failed(std::move(imported).error());
+  return imported;
+}
+
+Result<VolumeEntry> Home::import_running(const ImportRequest& request, Imports::Running& running) {
+  const auto source =
+      TRY(block::open_disk_image(request.from, request.format, options_.open, running.token()));
+  const uint64_t least = round_up(source->size(), pool_->sector_bytes());
   const uint64_t size = request.size.value_or(least);
   TRY(check_size(size));
   if (size < least)
     return Error(err::invalid, "the volume would be smaller than what it is to hold")
         .expected(fmt::format("at least {}", least), size);
   VolumeEntry entry{.name = request.name, .size = size, .state = State::importing};
-  std::optional<Imports::Running> running;
   {
     MutexLock lock(mutex_);
     entry.id = TRY(choose_id(request.id));
-    running.emplace(imports_, entry.name, entry.id, std::move(cancel));
     entry = TRY(add(entry, [&] { return pool_->create_thin(entry.id); }));
   }
-  auto filled = [&]() -> Result<void> {
-    const auto volume = TRY(pool_->open_volume(entry.id, entry.size, nullptr));
-    return running->copy(*source, *volume, pool_->block_size());
-  }();
+  running.set_id(entry.id);
+  auto filled = without_throwing([&]() -> Result<void> {
+    const auto volume = TRY(pool_->open_volume(entry.id, entry.size));
+    return running.copy(*source, *volume, pool_->block_size());
+  });
   MutexLock lock(mutex_);
   if (filled) filled = set_state(entry.id, State::ready);
   if (filled) {
@@ -304,8 +316,14 @@ Result<VolumeEntry> Home::add_snapshot(const std::string& of, const std::string&
 Result<void> Home::remove_volume(const std::string& name_or_id) {
   const bool ended = imports_.end(name_or_id);
   MutexLock lock(mutex_);
-  // It may have come to its end just before.
-  if (ended && file_->description().volumes.find(name_or_id) == nullptr) return {};
+  // It may have come to its end just before; or what there is of it cannot be deleted now.
+  if (ended && file_->description().volumes.find(name_or_id) == nullptr) {
+    for (const VolumeEntry& volume : file_->description().volumes)
+      if (means_volume(name_or_id, volume.name, volume.id))
+        return Error(err::busy, "the import was ended, but what there is of it can be deleted only later")
+            .at("volume", volume.name);
+    return {};
+  }
   const VolumeEntry entry = TRY(find(name_or_id));
   TRY(set_state(entry.id, State::deleting));
   if (auto deleted = pool_->delete_device(entry.id); !deleted) {
@@ -326,8 +344,9 @@ Result<void> Home::rename_volume(const std::string& name_or_id, const std::strin
 Result<void> Home::resize_volume(const std::string& name_or_id, uint64_t size) {
   MutexLock lock(mutex_);
   VolumeEntry entry = TRY(find(name_or_id));
-  if (size < entry.size || size % sector_size != 0)
-    return Error(err::invalid, "a volume grows by multiples of 512 bytes")
+  TRY(check_size(size));
+  if (size < entry.size)
+    return Error(err::invalid, "a volume does not shrink")
         .expected(fmt::format("at least {}", entry.size), size);
   entry.size = size;
   return file_->store().put(std::move(entry));

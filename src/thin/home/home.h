@@ -98,6 +98,8 @@ class Home {
   // Of the state `creating`, and then ready; or `importing`, which it stays.
   Result<VolumeEntry> add(VolumeEntry entry, FunctionRef<Result<void>()> make) REQUIRES(mutex_);
   Result<void> check_new_name(const std::string& name) const REQUIRES(mutex_);
+  Result<void> check_size(uint64_t size) const;
+  Result<VolumeEntry> import_running(const ImportRequest& request, Imports::Running& running);
   Result<void> set_state(DeviceId id, VolumeEntry::State state,
                          DescriptionStore::Durable durable = DescriptionStore::Durable::now) REQUIRES(mutex_);
   Result<DeviceId> choose_id(std::optional<DeviceId> wanted) const REQUIRES(mutex_);

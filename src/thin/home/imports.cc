@@ -4,14 +4,26 @@
 
 #include "block/abandon_on_cancel.h"
 #include "block/copy.h"
+#include "thin/home/volume_table.h"
 
 namespace karst::thin {
 
-Imports::Running::Running(Imports& imports, std::string name, DeviceId id, CancelToken cancel)
-    : imports_(imports), name_(std::move(name)), id_(id), stop_(std::move(cancel)) {
+Imports::Running::Running(Imports& imports, std::string name, CancelToken cancel)
+    : imports_(imports), name_(std::move(name)), stop_(std::move(cancel)) {
   MutexLock lock(imports_.mutex_);
   imports_.running_.push_back(this);
+  number_ = ++imports_.begun_;
   if (imports_.closed_) stop_.cancel();
+}
+
+void Imports::Running::set_id(DeviceId id) {
+  MutexLock lock(imports_.mutex_);
+  id_ = id;
+}
+
+Error Imports::Running::failed(Error error) const {
+  return stop_.cancelled() ? Error(err::cancelled, "the import was ended").at("volume", name_)
+                           : std::move(error);
 }
 
 Imports::Running::~Running() {
@@ -22,12 +34,9 @@ Imports::Running::~Running() {
 
 Result<void> Imports::Running::copy(block::Device& from, block::Device& to, uint64_t unit) {
   const auto workers = TRY(WorkerPool::create({.name = "import", .threads = 2}));
-  const block::AbandonOnCancel watch(stop_.token(), {&from, &to});
-  auto copied =
-      block::copy_device(from, to, *workers, {.unit = unit, .cancel = stop_.token(), .progress = progress_});
-  if (copied) return {};
-  if (stop_.cancelled()) return Error(err::cancelled, "the import was ended").at("volume", name_);
-  return std::move(copied).error();
+  const auto watch = TRY(block::abandon_on_cancel(stop_.token(), {&from, &to}));
+  TRY(block::copy_device(from, to, *workers, {.unit = unit, .cancel = stop_.token(), .progress = progress_}));
+  return {};
 }
 
 std::vector<Imports::Status> Imports::list() const {
@@ -40,19 +49,20 @@ std::vector<Imports::Status> Imports::list() const {
   return list;
 }
 
-Imports::Running* Imports::find(std::string_view name_or_id) {
-  const auto found = std::ranges::find_if(running_, [&](const Running* running) {
-    return running->name_ == name_or_id || fmt::format("{}", running->id_) == name_or_id;
-  });
-  return found == running_.end() ? nullptr : *found;
-}
-
 bool Imports::end(std::string_view name_or_id) {
   MutexLock lock(mutex_);
-  Running* running = find(name_or_id);
-  if (running == nullptr) return false;
-  running->stop_.cancel();
-  while (std::ranges::find(running_, running) != running_.end()) ended_.wait(mutex_);
+  const auto found = std::ranges::find_if(running_, [&](const Running* running) {
+    return running->id_ ? means_volume(name_or_id, running->name_, *running->id_)
+                        : name_or_id == running->name_;
+  });
+  if (found == running_.end()) return false;
+  (*found)->stop_.cancel();
+  // Another may have its address by then.
+  const uint64_t number = (*found)->number_;
+  const auto runs = [&]() REQUIRES(mutex_) {
+    return std::ranges::find(running_, number, &Running::number_) != running_.end();
+  };
+  while (runs()) ended_.wait(mutex_);
   return true;
 }
 

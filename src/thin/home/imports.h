@@ -1,9 +1,9 @@
 // What is being copied into new volumes of a pool: how far it is, and who may end it.
 //
-// Locks: thin.imports (leaf). Thread-safe.
+// Locks: thin.imports → progress. Thread-safe.
 #pragma once
 #include <list>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,26 +22,32 @@ class Imports {
  public:
   struct Status {
     std::string name;
-    DeviceId id = 0;
+    std::optional<DeviceId> id;    // once it has one
     uint64_t done = 0, total = 0;  // bytes of the source
   };
 
-  // One of them, from before its volume is made until that is there or is gone again.
+  // One of them, from before its source is opened until its volume is there or is gone again.
   class Running {
    public:
     // Ends when the token is cancelled, too.
-    Running(Imports& imports, std::string name, DeviceId id, CancelToken cancel);
+    Running(Imports& imports, std::string name, CancelToken cancel);
     ~Running();
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
-    // err::cancelled if it was ended, whatever that looked like below. `unit` as block::CopyOptions has it.
+    CancelToken token() const { return stop_.token(); }
+    void set_id(DeviceId id);
+    // `unit` as block::CopyOptions has it.
     Result<void> copy(block::Device& from, block::Device& to, uint64_t unit);
+    // The error of whatever part of it failed; err::cancelled if it was ended, whatever that looked like
+    // below.
+    Error failed(Error error) const;
 
    private:
     friend class Imports;
     Imports& imports_;
     const std::string name_;
-    const DeviceId id_;
+    std::optional<DeviceId> id_;  // guarded by the imports' lock
+    uint64_t number_ = 0;
     const CancelSource stop_;
     Progress progress_;
   };
@@ -53,10 +59,10 @@ class Imports {
   void end_all();
 
  private:
-  Running* find(std::string_view name_or_id) REQUIRES(mutex_);
   mutable Mutex mutex_{imports_lock};
   CondVar ended_;
   std::list<Running*> running_ GUARDED_BY(mutex_);
+  uint64_t begun_ GUARDED_BY(mutex_) = 0;
   bool closed_ GUARDED_BY(mutex_) = false;
 };
 

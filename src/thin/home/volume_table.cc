@@ -6,6 +6,11 @@
 
 namespace karst::thin {
 
+bool means_volume(std::string_view name_or_id, const std::string& name, DeviceId id) {
+  const auto number = parse_number(name_or_id);
+  return number ? *number == id : name_or_id == name;
+}
+
 const VolumeEntry* VolumeTable::at(DeviceId id) const {
   const auto found = by_id_.find(id);
   return found == by_id_.end() ? nullptr : &found->second;

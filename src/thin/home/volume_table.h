@@ -26,6 +26,9 @@ struct VolumeEntry {
   bool operator==(const VolumeEntry&) const = default;
 };
 
+// Whether that is what is meant by a volume's name, or its id as digits.
+bool means_volume(std::string_view name_or_id, const std::string& name, DeviceId id);
+
 // Not thread-safe. Pointers to entries last until the next change.
 class VolumeTable {
  public:

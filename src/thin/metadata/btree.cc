@@ -8,14 +8,6 @@
 namespace karst::thin {
 namespace {
 
-// No tree is deeper: each level has at least 42 times the entries of the one above.
-constexpr unsigned max_depth = 16;
-
-Error too_deep(MetadataBlock number) {
-  return Error(err::node_bounds, "tree deeper than any can be: its nodes go round in a circle")
-      .at("block", number);
-}
-
 uint32_t room(const NodeView& node) { return node.capacity() - node.size(); }
 uint32_t least(const NodeView& node) { return node.capacity() / 3; }
 
@@ -49,7 +41,7 @@ Result<Btree::Own> Btree::shadow_child(MutableNode& parent, uint32_t at) {
 
 Result<std::optional<Btree::Found>> Btree::find(MetadataBlock root, uint64_t key) const {
   MetadataBlock number = root;
-  for (unsigned depth = 0; depth < max_depth; ++depth) {
+  for (unsigned depth = 0; depth < max_tree_depth; ++depth) {
     BlockRef block = TRY(store_.read_node(number, value_size_));
     const NodeView node = block.node();
     if (node.is_leaf()) {
@@ -59,12 +51,12 @@ Result<std::optional<Btree::Found>> Btree::find(MetadataBlock root, uint64_t key
     }
     number = node.child(node.child_for(key));
   }
-  return too_deep(root);
+  return tree_too_deep(root);
 }
 
 Result<std::optional<Btree::Found>> Btree::last(MetadataBlock root) const {
   MetadataBlock number = root;
-  for (unsigned depth = 0; depth < max_depth; ++depth) {
+  for (unsigned depth = 0; depth < max_tree_depth; ++depth) {
     BlockRef block = TRY(store_.read_node(number, value_size_));
     const NodeView node = block.node();
     if (node.size() == 0) return std::optional<Found>();
@@ -74,7 +66,7 @@ Result<std::optional<Btree::Found>> Btree::last(MetadataBlock root) const {
     }
     number = node.child(node.size() - 1);
   }
-  return too_deep(root);
+  return tree_too_deep(root);
 }
 
 Result<void> Btree::walk(MetadataBlock root, uint64_t from, uint64_t to, Visit each) const {
@@ -145,7 +137,7 @@ Result<MetadataBlock> Btree::insert(MetadataBlock root, uint64_t key, Bytes valu
     TRY(make_room(own.node, 0, key));
   }
   const MetadataBlock new_root = own.number;
-  for (unsigned depth = 0; depth < max_depth; ++depth) {
+  for (unsigned depth = 0; depth < max_tree_depth; ++depth) {
     MutableNode& node = own.node;
     if (node.is_leaf()) {
       const uint32_t at = node.lower_bound(key);
@@ -165,17 +157,17 @@ Result<MetadataBlock> Btree::insert(MetadataBlock root, uint64_t key, Bytes valu
     }
     own = TRY(shadow_child(node, at));
   }
-  return too_deep(root);
+  return tree_too_deep(root);
 }
 
 Result<MetadataBlock> Btree::own_path(MetadataBlock root, uint64_t key) {
   Own own = TRY(shadow(root));
   const MetadataBlock new_root = own.number;
-  for (unsigned depth = 0; depth < max_depth; ++depth) {
+  for (unsigned depth = 0; depth < max_tree_depth; ++depth) {
     if (own.node.is_leaf()) return new_root;
     own = TRY(shadow_child(own.node, own.node.child_for(key)));
   }
-  return too_deep(root);
+  return tree_too_deep(root);
 }
 
 // Brings a child that has become too small back to size: with the neighbour's entries into one, or half of
@@ -269,7 +261,7 @@ Result<void> Btree::release(MetadataBlock root) {
   std::vector<Step> path;
   MetadataBlock number = root;
   for (;;) {
-    if (path.size() == max_depth) return too_deep(root);
+    if (path.size() == max_tree_depth) return tree_too_deep(root);
     BlockRef block;
     if (store_.counts().count(number) == 1) block = TRY(store_.read_node(number, value_size_));
     TRY(store_.release(number));

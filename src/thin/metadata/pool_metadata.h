@@ -60,12 +60,13 @@ class PoolMetadata {
   void set_watcher(ThinDevice& device, MappingWatcher& watcher);
   void remove_watcher(ThinDevice& device, const MappingWatcher& watcher);
 
-  // Mappings.
+  // Mappings. err::node_bounds for one that leads out of the data device.
   Result<std::optional<Mapping>> find(const ThinDevice& device, VirtualBlock block);
-  // Calls each(virtual block, mapping) for what is mapped in [from, to), in order, until it returns false.
+  // Calls each(virtual block, mapping) for what is mapped in [from, to), in order, until it returns false;
+  // also where that cannot be followed.
   Result<void> walk(const ThinDevice& device, VirtualBlock from, VirtualBlock to,
                     FunctionRef<bool(VirtualBlock, Mapping)> each);
-  // Tells the device's watcher what is mapped in [from, to) and what is not.
+  // Tells the device's watcher what is mapped in [from, to) and what is not; nothing of what find() refuses.
   Result<void> tell(const ThinDevice& device, VirtualBlock from, VirtualBlock to);
   // Maps a reserved block, or maps anew: a data block that was mapped there has one referrer less.
   Result<Mapping> insert(ThinDevice& device, VirtualBlock virtual_block, DataBlock block);

@@ -2,25 +2,12 @@
 #include "thin/metadata/pool_metadata.h"
 
 #include <algorithm>
-#include <new>
 
+#include "core/without_throwing.h"
 #include "thin/format/errors.h"
 #include "thin/metadata/pool_trees.h"
 
 namespace karst::thin {
-namespace {
-
-template <typename F>
-Result<void> without_throwing(F&& work) NO_THREAD_SAFETY_ANALYSIS {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return Error(err::no_memory, "not enough memory");
-  }
-}
-
-}  // namespace
-
 uint64_t PoolMetadata::transaction_id() const {
   SharedLock lock(lock_);
   return transaction_id_;

@@ -27,14 +27,13 @@ Result<void> PoolMetadata::walk(const ThinDevice& device, VirtualBlock from, Vir
                                 FunctionRef<bool(VirtualBlock, Mapping)> each) {
   SharedLock lock(lock_);
   TRY(check_usable(device));
-  return state_->mappings.walk(device.root_, raw(from), raw(to),
-                               [&](NodeView leaf, uint32_t begin, uint32_t end)
-                                   REQUIRES_SHARED(lock_) -> Result<bool> {
-                                     for (uint32_t i = begin; i < end; ++i)
-                                       if (!each(VirtualBlock{leaf.key(i)}, TRY(mapping_in(leaf, i))))
-                                         return false;
-                                     return true;
-                                   });
+  return state_->mappings.walk(
+      device.root_, raw(from), raw(to),
+      [&](NodeView leaf, uint32_t begin, uint32_t end) REQUIRES_SHARED(lock_) -> Result<bool> {
+        for (uint32_t i = begin; i < end; ++i)
+          if (!each(VirtualBlock{leaf.key(i)}, Mapping::unpack(leaf.value_as<le64>(i)))) return false;
+        return true;
+      });
 }
 
 Result<void> PoolMetadata::tell(const ThinDevice& device, VirtualBlock from, VirtualBlock to) {
@@ -44,16 +43,19 @@ Result<void> PoolMetadata::tell(const ThinDevice& device, VirtualBlock from, Vir
   const auto gap_until = [&](uint64_t end) {
     if (next < end) device.watcher_->unmapped(VirtualBlock{next}, VirtualBlock{end});
   };
-  TRY(state_->mappings.walk(
-      device.root_, raw(from), raw(to),
-      [&](NodeView leaf, uint32_t begin, uint32_t end) REQUIRES_SHARED(lock_) -> Result<bool> {
-        for (uint32_t i = begin; i < end; ++i) {
-          gap_until(leaf.key(i));
-          device.watcher_->mapped(VirtualBlock{leaf.key(i)}, TRY(mapping_in(leaf, i)));
-          next = leaf.key(i) + 1;
-        }
-        return true;
-      }));
+  TRY(state_->mappings.walk(device.root_, raw(from), raw(to),
+                            [&](NodeView leaf, uint32_t begin, uint32_t end)
+                                REQUIRES_SHARED(lock_) -> Result<bool> {
+                                  for (uint32_t i = begin; i < end; ++i) {
+                                    gap_until(leaf.key(i));
+                                    // What cannot be followed stays unknown; who asks for it alone is told
+                                    // why.
+                                    if (const auto mapping = mapping_in(leaf, i))
+                                      device.watcher_->mapped(VirtualBlock{leaf.key(i)}, *mapping);
+                                    next = leaf.key(i) + 1;
+                                  }
+                                  return true;
+                                }));
   gap_until(raw(to));
   return {};
 }

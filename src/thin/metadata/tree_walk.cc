@@ -9,9 +9,6 @@
 namespace karst::thin {
 namespace {
 
-// Deeper trees do not fit on a metadata device.
-constexpr size_t max_depth = 16;
-
 struct Step {
   BlockRef block;
   KeyRange range;
@@ -42,14 +39,18 @@ Result<void> check_range(NodeView node, KeyRange range) {
 
 }  // namespace
 
+Error tree_too_deep(MetadataBlock at) {
+  return Error(err::node_bounds, "tree deeper than any can be: its nodes go round in a circle")
+      .at("block", at);
+}
+
 Result<void> TreeWalk::walk(MetadataBlock root, KeyRange wanted, Visit each, Damaged damaged) const {
   std::vector<Step> path;
   MetadataBlock number = root;
   KeyRange range;
   for (;;) {
     auto block = store_.read_node(number, value_size_);
-    if (block && path.size() == max_depth)
-      block = Error(err::node_bounds, "tree deeper than any can be").at("block", number);
+    if (block && path.size() == max_tree_depth) block = tree_too_deep(number);
     if (!block) {
       TRY(damaged(range, std::move(block).error()));
     } else {

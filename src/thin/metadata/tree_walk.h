@@ -15,6 +15,10 @@
 
 namespace karst::thin {
 
+// No tree is deeper: each level has at least 42 times the entries of the one above.
+inline constexpr unsigned max_tree_depth = 16;
+Error tree_too_deep(MetadataBlock at);
+
 // Both ends included, so that it can be all keys.
 struct KeyRange {
   uint64_t first = 0, last = ~uint64_t{0};

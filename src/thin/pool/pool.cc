@@ -65,17 +65,18 @@ Result<void> Pool::start() {
     set_mode(PoolMode::read_only);
   }
   TRY(resume());
-  if (options_.timer) timer_ = std::thread([this] { run_timer(); });
+  if (!options_.timer) return {};
+  const auto period = std::clamp<std::chrono::nanoseconds>(
+      options_.commit_period / 4, std::chrono::milliseconds(10), std::chrono::milliseconds(250));
+  timer_ = TRY(Periodic::start(period, [this] {
+    tick();
+    return true;
+  }));
   return {};
 }
 
 Pool::~Pool() {
-  {
-    MutexLock lock(state_mutex_);
-    stopping_ = true;
-    timer_wake_.notify_all();
-  }
-  if (timer_.joinable()) timer_.join();
+  timer_.reset();
   if (can_change(mode())) {
     if (auto committed = commit(); !committed)
       options_.log.error("last changes are lost", {{"pool", options_.name}}, &committed.error());
@@ -354,19 +355,6 @@ void Pool::tick() {
   if (pages_.is_short()) trim_lookup_memory();
 }
 
-void Pool::run_timer() {
-  const auto period = std::clamp<std::chrono::nanoseconds>(
-      options_.commit_period / 4, std::chrono::milliseconds(10), std::chrono::milliseconds(250));
-  for (;;) {
-    {
-      MutexLock lock(state_mutex_);
-      if (!stopping_) timer_wake_.wait_for(state_mutex_, period);
-      if (stopping_) return;
-    }
-    tick();
-  }
-}
-
 void Pool::trim_lookup_memory() {
   // Their last references may be these: a volume's end takes the lock.
   std::vector<VolumeRef> open;
@@ -385,6 +373,10 @@ void Pool::trim_lookup_memory() {
 
 Result<VolumeRef> Pool::open_volume(DeviceId id, uint64_t size, std::shared_ptr<block::Device> origin) {
   if (id > max_device_id) return Error(err::invalid, "Invalid device id");
+  if (size % sector_bytes() != 0)
+    return Error(err::invalid, "the volume's size is not of whole blocks of the data device")
+        .at("volume", id)
+        .expected(fmt::format("a multiple of {}", sector_bytes()), size);
   if (origin && (origin->identity() == data_.identity() || origin->identity() == metadata_device_.identity()))
     return Error(err::invalid, "Error setting origin device").at("device", origin->name());
   VolumeRef volume;  // outlives the lock, which its end may take

@@ -23,13 +23,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "block/device.h"
 #include "cache/cache.h"
 #include "core/cancel.h"
 #include "core/log.h"
+#include "core/periodic.h"
 #include "core/refcount.h"
 #include "thin/metadata/pool_metadata.h"
 #include "thin/pool/block_buffers.h"
@@ -77,6 +77,9 @@ class Pool final : private CommitSteps {
 
   uint64_t block_size() const { return uint64_t{metadata_->data_block_sectors()} * sector_size; }  // bytes
   const PoolOptions& options() const { return options_; }
+
+  // Volumes are of whole blocks of this many bytes: the least that the data device can write.
+  uint32_t sector_bytes() const { return std::max(sector_size, data_.block_size()); }
 
   // The one volume of this device; who opens it again shares it, and must ask for the same size and origin.
   // The origin, read-only, is outlived by the volume's user. Errors in the kernel's words.
@@ -188,7 +191,6 @@ class Pool final : private CommitSteps {
   void tell_event();
   void check_space();
   void check_low_water();
-  void run_timer();
   void trim_lookup_memory();
 
   RefCount count_;
@@ -214,7 +216,7 @@ class Pool final : private CommitSteps {
   uint64_t events_ GUARDED_BY(state_mutex_) = 0;
   std::chrono::steady_clock::time_point committed_at_ GUARDED_BY(state_mutex_);
   std::vector<std::function<void()>> subscribers_ GUARDED_BY(state_mutex_);
-  bool stopping_ GUARDED_BY(state_mutex_) = false, released_ GUARDED_BY(state_mutex_) = false;
+  bool released_ GUARDED_BY(state_mutex_) = false;
   std::atomic<PoolMode> seen_mode_{PoolMode::write};  // mode_, for those who only look
 
   Mutex volumes_mutex_{pool_volumes_lock};
@@ -223,8 +225,7 @@ class Pool final : private CommitSteps {
 
   Mutex commands_mutex_{pool_commands_lock};  // one snapshot at a time: who freezes a volume also thaws it
 
-  CondVar timer_wake_;
-  std::thread timer_;
+  std::unique_ptr<Periodic> timer_;
 };
 
 }  // namespace karst::thin

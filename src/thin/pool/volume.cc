@@ -36,7 +36,7 @@ Volume::Volume(PoolRef pool, ThinDeviceRef device, uint64_t size, std::shared_pt
       name_(fmt::format("{}#{}", pool_->options().name, device_->id())),
       size_(size),
       block_bytes_(pool_->block_size()),
-      block_size_(std::max(static_cast<uint32_t>(sector_size), pool_->data().block_size())),
+      block_size_(pool_->sector_bytes()),
       origin_(std::move(origin)),
       table_((size + block_bytes_ - 1) / block_bytes_, pool_->pages()),
       frozen_mutex_(frozen_lock) {
@@ -77,7 +77,7 @@ Result<Volume::Entry> Volume::find(VirtualBlock block) {
 std::optional<Volume::Place> Volume::locate(const IoRequest& request) {
   const bool writes = request.op == IoOp::write;
   if ((request.op != IoOp::read && !writes) || request.length == 0) return std::nullopt;
-  if (pool_->mode() == PoolMode::fail) return std::nullopt;
+  if (abandoned_.load(std::memory_order_relaxed) || pool_->mode() == PoolMode::fail) return std::nullopt;
   const VirtualBlock block = block_at(request.offset);
   if (block_at(request.offset + request.length - 1) != block) return std::nullopt;
   InFlight::Pass pass = pool_->in_flight().enter();
@@ -129,7 +129,7 @@ Result<void> Volume::perform(const IoRequest& request) {
     case IoOp::read: return serve_read(request);
     case IoOp::write: return serve_write(request);
     case IoOp::flush: return serve_flush();
-    case IoOp::discard: return serve_discard(request.offset, request.length);
+    case IoOp::discard: return serve_discard(request);
     case IoOp::write_zeroes: return serve_write_zeroes(request);
   }
   return {};
@@ -330,7 +330,12 @@ Result<void> Volume::serve_flush() {
 
 // ---- discarding
 
-Result<void> Volume::serve_discard(uint64_t offset, uint64_t length) {
+Result<void> Volume::serve_discard(const IoRequest& request) {
+  TRY(unmap(request.offset, request.length));
+  return makes_stable(request) ? pool_->make_durable(*device_) : Result<void>();
+}
+
+Result<void> Volume::unmap(uint64_t offset, uint64_t length) {
   if (!pool_->handles_discards())
     return Error(err::unsupported, "the pool ignores discards").at("device", name_);
   // A pool that cannot change answers them and does nothing, as the kernel does.
@@ -391,15 +396,16 @@ void Volume::pass_down(DataBlock begin, uint64_t count) {
 
 Result<void> Volume::serve_write_zeroes(const IoRequest& request) {
   const uint64_t end = request.offset + request.length;
-  // Blocks that nothing but zeroes lies behind are unmapped; the rest is written.
-  const bool can_unmap = !origin_ && pool_->handles_discards() && can_change(pool_->mode());
+  // Blocks that nothing but zeroes lies behind are unmapped, if they may be; the rest is written.
+  const bool can_unmap = !has(request.flags, IoFlags::no_unmap) && !origin_ && pool_->handles_discards() &&
+                         can_change(pool_->mode());
   const uint64_t from = std::min(end, (request.offset + block_bytes_ - 1) / block_bytes_ * block_bytes_);
   const uint64_t to = std::max(from, end / block_bytes_ * block_bytes_);
   if (!can_unmap || from == to) {
     TRY(write_zero_bytes(request.offset, request.length));
   } else {
     TRY(write_zero_bytes(request.offset, from - request.offset));
-    TRY(serve_discard(from, to - from));
+    TRY(unmap(from, to - from));
     TRY(write_zero_bytes(to, end - to));
   }
   if (makes_stable(request)) return pool_->make_durable(*device_);
@@ -415,14 +421,6 @@ Result<void> Volume::write_zero_bytes(uint64_t offset, uint64_t length) {
     done += piece;
   }
   return {};
-}
-
-Result<void> Volume::overwrite_with_zeroes(uint64_t offset, uint64_t length, IoFlags flags) {
-  if (auto refused =
-          block::check_request(*this, {.op = IoOp::write_zeroes, .offset = offset, .length = length}))
-    return *std::move(refused);
-  TRY(write_zero_bytes(offset, length));
-  return has(flags, IoFlags::fua) ? pool_->make_durable(*device_) : Result<void>();
 }
 
 // ---- what is mapped

@@ -45,9 +45,6 @@ class Volume final : public block::Device {
   uint64_t discard_granularity() const;
   uint64_t discard_max() const;
 
-  // Like write_zeroes(), but leaves everything mapped.
-  Result<void> overwrite_with_zeroes(uint64_t offset, uint64_t length, block::IoFlags flags);
-
   // What is mapped, and what of the origin is seen through the rest.
   Result<void> extents(uint64_t offset, uint64_t length, block::ExtentListener each) override;
 
@@ -103,7 +100,8 @@ class Volume final : public block::Device {
   Result<void> fill_block(const Part& part, const Entry& old, DataBlock target);
   Result<void> read_old(const Entry& old, VirtualBlock block, uint64_t at, MutableBytes into);
   Result<void> transfer(const Part& part, uint64_t data_offset, block::IoFlags flags);
-  Result<void> serve_discard(uint64_t offset, uint64_t length);
+  Result<void> serve_discard(const block::IoRequest& request);
+  Result<void> unmap(uint64_t offset, uint64_t length);
   Result<void> discard_blocks(VirtualBlock from, VirtualBlock to);
   void pass_down(DataBlock begin, uint64_t count);
   Result<void> serve_write_zeroes(const block::IoRequest& request);

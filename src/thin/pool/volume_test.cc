@@ -65,10 +65,15 @@ TEST_F(VolumeTest, RequestsAreCountedOncePerClient_TH057) {
   EXPECT_EQ(devices->data->counts().of(IoOp::read).requests, below);
 }
 
-// TH-057: requests that were mapped are not checked again below, so that mappings are, once.
+// TH-057: requests that were mapped are not checked again below, so that mappings are, when they are read.
+// One that leads nowhere concerns its own block alone.
 TEST_F(VolumeTest, AMappingThatLeadsOutOfTheDataDeviceIsRefused_TH057) {
   make(16);
-  ASSERT_TRUE(create(0, 100)->write(77 * block_bytes, pattern(1, 4096)));
+  {
+    const auto thin = create(0, 100);
+    for (const uint64_t block : {76, 77, 78})
+      ASSERT_TRUE(thin->write(block * block_bytes, pattern(block, 4096)));
+  }
   pool.reset();
   bool found = false;
   std::vector<std::byte> bytes(metadata_block_size);
@@ -76,10 +81,10 @@ TEST_F(VolumeTest, AMappingThatLeadsOutOfTheDataDeviceIsRefused_TH057) {
     ASSERT_TRUE(devices->metadata->read(at * metadata_block_size, bytes));
     if (!check_seal(BlockKind::node, MetadataBlock{at}, bytes)) continue;
     MutableNode node(bytes);
-    if (!node.is_leaf() || node.size() != 1 || node.key(0) != 77) continue;
+    if (!node.is_leaf() || node.size() != 3 || node.key(1) != 77) continue;
     found = true;
     const le64 away = Mapping{DataBlock{1 << 20}, 0}.pack();
-    node.set_value(0, bytes_of(away));
+    node.set_value(1, bytes_of(away));
     seal_block(BlockKind::node, MetadataBlock{at}, bytes);
     ASSERT_TRUE(devices->metadata->write(at * metadata_block_size, bytes));
   }
@@ -88,14 +93,59 @@ TEST_F(VolumeTest, AMappingThatLeadsOutOfTheDataDeviceIsRefused_TH057) {
   pool = Pool::open(*devices->metadata, *devices->data, empty, block_sectors, options).value();
   {
     const auto volume = this->volume(0, 100);
-    std::vector<std::byte> into(4096);
-    const auto read = volume->read(77 * block_bytes, into);
-    ASSERT_FALSE(read);
-    EXPECT_TRUE(read.error().is(err::node_bounds)) << read.error().message();
-    EXPECT_FALSE(volume->write(77 * block_bytes, into));
-    EXPECT_FALSE(volume->extents(0, volume->size(), [](uint64_t, uint64_t, bool) { return true; }));
+    for (unsigned round = 0; round < 2; ++round) {
+      std::vector<std::byte> into(4096);
+      const auto read = volume->read(77 * block_bytes, into);
+      ASSERT_FALSE(read);
+      EXPECT_TRUE(read.error().is(err::node_bounds)) << read.error().message();
+      EXPECT_FALSE(volume->write(77 * block_bytes, into));
+      for (const uint64_t block : {76, 78})
+        EXPECT_EQ(read_all(*volume, block * block_bytes, 4096), pattern(block, 4096));
+      EXPECT_EQ(read_all(*volume, 79 * block_bytes, 4096), Bytes(4096));
+    }
+    uint64_t data = 0;
+    EXPECT_TRUE(volume->extents(0, volume->size(), [&](uint64_t, uint64_t length, bool is_data) {
+      data += is_data ? length : 0;
+      return true;
+    }));
+    EXPECT_EQ(data, 3 * block_bytes);
   }
   pool.reset();
+}
+
+// A data device that writes no less than 4096 bytes: nor do its volumes, which are of whole blocks of that.
+TEST_F(VolumeTest, BlocksAreNoSmallerThanTheDataDevices) {
+  devices = std::make_unique<Devices>(16);
+  devices->data = block::MemoryDevice::create(16 * block_bytes, 4096, "data").value();
+  open();
+  ASSERT_TRUE(pool->create_thin(0));
+  EXPECT_EQ(pool->open_volume(0, block_bytes + 512).error().message(),
+            "the volume's size is not of whole blocks of the data device (expected a multiple of 4096, found "
+            "66048) at "
+            "volume 0 [invalid]");
+  const auto volume = pool->open_volume(0, block_bytes + 4096).value();
+  EXPECT_EQ(volume->block_size(), 4096u);
+  EXPECT_TRUE(volume->write(512, pattern(1, 512)).error().is(err::invalid));
+  for (const uint64_t at : {block_bytes, uint64_t{0}, block_bytes})
+    EXPECT_TRUE(volume->write(at, pattern(at, 4096)));
+  EXPECT_EQ(read_all(*volume, block_bytes, 4096), pattern(block_bytes, 4096));
+}
+
+// What keeps its blocks is not unmapped, and neither is it more than one request.
+TEST_F(VolumeTest, ZeroesMayKeepTheirBlocks) {
+  make(16);
+  const auto volume = create(0, 100);
+  ASSERT_TRUE(volume->write(0, pattern(1, 2 * block_bytes)));
+  ASSERT_TRUE(volume->write_zeroes(0, 4 * block_bytes, block::IoFlags::no_unmap | block::IoFlags::fua));
+  EXPECT_EQ(read_all(*volume, 0, 4 * block_bytes), Bytes(4 * block_bytes));
+  EXPECT_EQ(pool->status(0)->mapped_blocks, 4u);
+  ASSERT_TRUE(volume->write_zeroes(0, 3 * block_bytes));
+  ASSERT_TRUE(volume->discard(3 * block_bytes, block_bytes, block::IoFlags::fua));
+  EXPECT_EQ(pool->status(0)->mapped_blocks, 0u);
+  EXPECT_FALSE(pool->metadata().changed());  // it was to be durable
+  EXPECT_EQ(volume->counts().of(IoOp::write_zeroes).requests, 2u);
+  EXPECT_EQ(volume->counts().of(IoOp::discard).requests, 1u);
+  EXPECT_EQ(volume->counts().of(IoOp::flush).requests, 0u);
 }
 
 // TH-006

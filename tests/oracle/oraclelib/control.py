@@ -7,6 +7,7 @@ import socket
 def connect(pool):
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(pool + ".control")
+    connection.settimeout(60)
     return connection
 
 

@@ -95,8 +95,8 @@ class Client:
     def flush(self):
         self._command(CMD_FLUSH, 0, 0)
 
-    def trim(self, offset, length):
-        self._command(CMD_TRIM, offset, length)
+    def trim(self, offset, length, fua=False):
+        self._command(CMD_TRIM, offset, length, FLAG_FUA if fua else 0)
 
     def zero(self, offset, length, hole=True):
         self._command(CMD_WRITE_ZEROES, offset, length, 0 if hole else FLAG_NO_HOLE)
