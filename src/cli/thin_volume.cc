@@ -96,6 +96,12 @@ Result<int> run_ls(const Session& session, const VolumeArguments& arguments) {
                size_text(volume["size"].get<uint64_t>()), size_text(volume["mapped"].get<uint64_t>()),
                volume["name"].get<std::string>(), of, volume["read_only"].get<bool>() ? " (read-only)" : "");
   }
+  for (const Json& import : answer["imports"]) {
+    const auto done = import["done"].get<uint64_t>(), total = import["total"].get<uint64_t>();
+    fmt::print("{:>8} {:>10} {:>10}  {:<24} being imported, {}%\n",
+               import["id"].is_null() ? "-" : fmt::format("{}", import["id"].get<uint32_t>()),
+               size_text(total), "-", import["name"].get<std::string>(), total == 0 ? 0 : done * 100 / total);
+  }
   return exit_ok;
 }
 

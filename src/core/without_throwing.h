@@ -2,6 +2,7 @@
 #pragma once
 #include <new>
 #include <system_error>
+#include <type_traits>
 
 #include "core/result.h"
 #include "core/thread_annotations.h"
@@ -11,7 +12,7 @@ namespace karst {
 // What the work returns, a Result; err::no_memory for std::bad_alloc, the system's error for
 // std::system_error.
 template <typename F>
-auto without_throwing(F&& work) NO_THREAD_SAFETY_ANALYSIS->decltype(work()) {
+std::invoke_result_t<F&> without_throwing(F&& work) NO_THREAD_SAFETY_ANALYSIS {
   try {
     return work();
   } catch (const std::bad_alloc&) {

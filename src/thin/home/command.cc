@@ -135,14 +135,6 @@ Result<Json> volume_resize(Home& home, const Json& request, const CancelToken&) 
   return volume_json(home, TRY(home.volume(text_of(request, "name"))));
 }
 
-Result<Json> volume_list(Home& home, const Json&, const CancelToken&) {
-  Json json;
-  json["volumes"] = Json::array();
-  for (const VolumeEntry& entry : home.description().volumes)
-    if (entry.state == VolumeEntry::State::ready) json["volumes"].push_back(TRY(volume_json(home, entry)));
-  return json;
-}
-
 Result<Json> imports(Home& home, const Json&, const CancelToken&) {
   Json json;
   json["imports"] = Json::array();
@@ -151,6 +143,15 @@ Result<Json> imports(Home& home, const Json&, const CancelToken&) {
                                {"id", import.id ? Json(*import.id) : Json()},
                                {"done", import.done},
                                {"total", import.total}});
+  return json;
+}
+
+Result<Json> volume_list(Home& home, const Json&, const CancelToken&) {
+  Json json;
+  json["volumes"] = Json::array();
+  for (const VolumeEntry& entry : home.description().volumes)
+    if (entry.state == VolumeEntry::State::ready) json["volumes"].push_back(TRY(volume_json(home, entry)));
+  json.update(TRY(imports(home, {}, {})));
   return json;
 }
 

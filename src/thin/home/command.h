@@ -10,8 +10,8 @@
 //   {"command": "volume-snapshot", "of", "name", "read_only"?, "id"?}
 //   {"command": "volume-remove", "name"} · {"command": "volume-rename", "name", "to"}
 //   {"command": "volume-resize", "name", "size"}
-//   {"command": "volume-list"}                                      → {"volumes": […]}
 //   {"command": "imports"}                                          → {"imports": […]}: volumes being filled
+//   {"command": "volume-list"}                                      → {"volumes": […], "imports": […]}
 //   {"command": "grow", "data_size"?, "metadata_size"?}             → the status
 //   {"command": "events", "after": N}                               → {"events": M}, once M is greater than N
 //   {"command": "quiesce"}                                          → {}, once all that was freed can be used

@@ -121,7 +121,8 @@ Result<void> PoolMetadata::abort() {
   failed_ = true;
   auto loaded = without_throwing([&]() REQUIRES(lock_) { return load(Opening::for_writing); });
   for (auto& [id, device] : open_) {
-    if (loaded && !without_throwing([&]() REQUIRES(lock_) { return reload_device(*device); }))
+    if (loaded &&
+        !without_throwing([&, &device = device]() REQUIRES(lock_) { return reload_device(*device); }))
       device->exists_ = false;
     if (device->watcher_ != nullptr) device->watcher_->forget_all();
   }
