@@ -136,8 +136,8 @@ TEST_F(FaultTest, ADataDeviceThatIsFullFailsTheWriteAlone) {
   EXPECT_TRUE(one->write(20 * block_bytes, bytes));
 }
 
-// TH-049, TH-050 (under the leak sanitizer): what is passed down is a hint. Whichever piece of it fails, the range is unmapped, its
-// blocks are free, and the request has one outcome; the kernel's is success.
+// TH-049, TH-050 (under the leak sanitizer): what is passed down is a hint. Whichever piece of it fails, the
+// range is unmapped, its blocks are free, and the request has one outcome; the kernel's is success.
 TEST_F(FaultTest, APieceOfAPassdownThatFailsChangesNothing_TH049) {
   // Every other block is the volume's own: pieces.
   for (uint64_t i = 0; i < 8; i += 2) ASSERT_TRUE(one->write(i * block_bytes, bytes));
