@@ -59,13 +59,13 @@ Result<std::string> guess_format(Device& device) {
 }
 
 Result<std::unique_ptr<Device>> open_with_qemu(const std::string& name, const std::string& format,
-                                               const CancelToken& cancel) {
+                                               const CancelToken& cancel, Backing backing) {
   const auto path = path_of(name);
   if (!path || is_url(name))
     return Error::make(err::unsupported, "an image of format {} has to be a file", format).at("image", name);
   return served_by_qemu(
       format, {{"file.driver", "file"}, {"file.filename", std::filesystem::absolute(*path).string()}}, name,
-      OpenMode::read_only, cancel);
+      OpenMode::read_only, cancel, backing);
 }
 
 }  // namespace
@@ -80,7 +80,8 @@ Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const s
   if (!std::ranges::all_of(
           format, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }))
     return Error::make(err::invalid, "'{}' is no format", format);
-  if (!format.empty() && format != "raw") return open_with_qemu(name, format, cancel);
+  if (!format.empty() && format != "raw")
+    return open_with_qemu(name, format, cancel, Backing::as_the_image_says);
   auto device = TRY(is_url(name) ? served_by({"nbdkit", "--filter=exitlast", "curl", "url=" + name}, name,
                                              OpenMode::read_only, cancel)
                                  : open(name, OpenMode::read_only, {.cancel = cancel}));
@@ -91,7 +92,8 @@ Result<std::unique_ptr<Device>> open_disk_image(const std::string& name, const s
     found = TRY(guess_format(*device));
   }
   if (found == "raw") return device;
-  return open_with_qemu(name, found, cancel);
+  // Whoever may write to it must not make it name others meanwhile.
+  return open_with_qemu(name, found, cancel, Backing::none);
 }
 
 }  // namespace karst::block

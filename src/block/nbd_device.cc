@@ -10,6 +10,7 @@
 #include <bit>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "core/without_throwing.h"
@@ -24,6 +25,7 @@ constexpr uint64_t extents_piece = 1 << 30;  // block status asks for so much at
 constexpr size_t pieces_under_way = 16;
 constexpr uint64_t least_piece = 16 << 10;
 constexpr int connecting_step_ms = 100;
+constexpr auto connecting_max = std::chrono::minutes(5);
 constexpr const char* allocation = LIBNBD_CONTEXT_BASE_ALLOCATION;
 
 // libnbd keeps the last error of each thread.
@@ -95,8 +97,11 @@ Result<NbdDevice::Connection> NbdDevice::connect_once() const {
     started = ::nbd_aio_connect_systemd_socket_activation(handle, words.data());
   }
   if (started != 0) return failed("connecting");
-  // As long as it takes, or until nobody wants it any more.
+  // As long as it takes to open anything, or until nobody wants it any more.
+  const auto limit = std::chrono::steady_clock::now() + connecting_max;
   while (::nbd_aio_is_ready(handle) == 0) {
+    if (std::chrono::steady_clock::now() > limit)
+      return Error(err::io, "connecting: the server does not answer").at("device", name_);
     if (abandoned_.cancelled())
       return Error(err::cancelled, "connecting: the server has not answered").at("device", name_);
     if (::nbd_poll(handle, connecting_step_ms) < 0) return failed("connecting");

@@ -444,6 +444,20 @@ TEST_F(DiskImageTest, WhatCouldNameOtherFilesIsNotGuessed) {
   }
 }
 
+// An image that comes to name a file after its format was guessed does not show it.
+TEST_F(DiskImageTest, WhatIsGuessedHasNothingBehindIt) {
+  run("echo secret >'" + path("secret") + "'; truncate -s 1M '" + path("secret") + "'");
+  run("qemu-img create -q -f qcow2 -b '" + path("secret") + "' -F raw '" + path("backed") + "'");
+  run("qemu-img create -q -f qcow2 '" + path("plain") + "' 1M");
+  const auto image = open_disk_image(path("backed"), "", [&](std::string_view, OpenMode mode, FileOptions) {
+    return FileDevice::open(path("plain"), mode);
+  });
+  ASSERT_TRUE(image) << image.error().message();
+  std::vector<std::byte> bytes(4096, std::byte{1});
+  ASSERT_TRUE((*image)->read(0, bytes));
+  EXPECT_TRUE(all_zero(bytes));
+}
+
 TEST_F(DiskImageTest, WhatIsNoImageIsTold) {
   EXPECT_TRUE(open("/no/such/image").error().is(err::not_found));
   EXPECT_TRUE(open("/no/such/image", "../raw").error().is(err::invalid));

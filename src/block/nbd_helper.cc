@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "block/nbd_device.h"
 
@@ -56,15 +57,14 @@ Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std:
 #endif
 
 Result<std::unique_ptr<Device>> served_by_qemu(const std::string& driver, const QemuOptions& options,
-                                               std::string name, OpenMode mode, CancelToken cancel) {
-  std::string words = "driver=" + driver;
-  for (const auto& [key, value] : options) {
-    words += "," + key + "=";
-    for (const char c : value) words += c == ',' ? std::string(",,") : std::string(1, c);
-  }
+                                               std::string name, OpenMode mode, CancelToken cancel,
+                                               Backing backing) {
+  nlohmann::ordered_json node{{"driver", driver}};
+  for (const auto& [key, value] : options) node[key] = value;
+  if (backing == Backing::none) node["backing"] = nullptr;
   std::vector<std::string> command = {"qemu-nbd", "--discard=unmap"};
   if (mode == OpenMode::read_only) command.push_back("--read-only");
-  command.insert(command.end(), {"--image-opts", words});
+  command.push_back("json:" + node.dump());
   return served_by(std::move(command), std::move(name), mode, std::move(cancel));
 }
 

@@ -18,10 +18,12 @@ using QemuOptions = std::vector<std::pair<std::string, std::string>>;
 // no libnbd.
 Result<std::unique_ptr<Device>> served_by(std::vector<std::string> command, std::string name, OpenMode mode,
                                           CancelToken cancel = {});
-// What qemu's block driver of that name, with those options, opens.
-Result<std::unique_ptr<Device>> served_by_qemu(
-    const std::string& driver, const std::vector<std::pair<std::string, std::string>>& options,
-    std::string name, OpenMode mode, CancelToken cancel = {});
+// What qemu's block driver of that name, with those options, opens; without what the image names as lying
+// behind it, if that is not wanted.
+enum class Backing : uint8_t { as_the_image_says, none };
+Result<std::unique_ptr<Device>> served_by_qemu(const std::string& driver, const QemuOptions& options,
+                                               std::string name, OpenMode mode, CancelToken cancel = {},
+                                               Backing backing = Backing::as_the_image_says);
 
 // An image of a Ceph cluster, by way of qemu's rbd driver:
 // rbd:POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][:id=USER][:conf=FILE]. err::invalid if the name is not like that.

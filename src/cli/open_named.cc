@@ -31,24 +31,27 @@ Result<std::shared_ptr<thin::Home>> open_pool(const std::string& path) {
 }
 
 Result<std::unique_ptr<block::Device>> open_served(const std::string& pool, const std::string& volume,
-                                                   block::OpenMode mode, Error busy) {
+                                                   block::OpenMode mode, const CancelToken& cancel,
+                                                   Error busy) {
 #if KARST_LIBNBD
   const auto status = control::ask(pool, {{"command", "status"}, {"with_volumes", false}});
   if (status && status->contains("socket"))
     return block::NbdDevice::connect(block::nbd_unix_uri((*status)["socket"].get<std::string>(), volume),
-                                     mode);
+                                     mode, cancel);
 #endif
   return std::move(busy).while_doing("the pool is not served, and");
 }
 
-Result<std::unique_ptr<block::Device>> open_volume(std::string_view name, block::OpenMode mode) {
+Result<std::unique_ptr<block::Device>> open_volume(std::string_view name, block::OpenMode mode,
+                                                   const CancelToken& cancel) {
   const std::string_view rest = name.substr(thin_scheme.size());
   const size_t hash = rest.rfind('#');
   if (hash == std::string_view::npos || hash == 0 || hash + 1 == rest.size())
     return Error::make(err::invalid, "'{}' is not of the form thin:POOL#VOLUME", name);
   const std::string pool(rest.substr(0, hash)), volume(rest.substr(hash + 1));
   auto home = open_pool(pool);
-  if (!home && home.error().is(err::busy)) return open_served(pool, volume, mode, std::move(home).error());
+  if (!home && home.error().is(err::busy))
+    return open_served(pool, volume, mode, cancel, std::move(home).error());
   if (!home) return std::move(home).error();
   const auto entry = TRY((*home)->volume(volume));
   const bool writable = mode == block::OpenMode::read_write;
@@ -67,7 +70,7 @@ Result<std::unique_ptr<block::Device>> open_volume(std::string_view name, block:
 
 Result<std::unique_ptr<block::Device>> open_named(std::string_view name, block::OpenMode mode,
                                                   block::FileOptions options) {
-  if (name.starts_with(thin_scheme)) return open_volume(name, mode);
+  if (name.starts_with(thin_scheme)) return open_volume(name, mode, options.cancel);
   return block::open_device(name, mode, options);
 }
 

@@ -54,8 +54,7 @@ Json state_json(Home& home) {
 // With what the pool says of the device.
 Result<Json> volume_json(Home& home, const VolumeEntry& entry) {
   Json json = to_json(entry);
-  const auto device = TRY(home.pool().metadata().open_device(entry.id));
-  const auto details = home.pool().metadata().details(*device);
+  const auto details = TRY(home.pool().metadata().details(entry.id));
   json["mapped"] = details.mapped_blocks * home.pool().block_size();
   json["transaction_id"] = details.transaction_id;
   json["creation_time"] = details.creation_time;
@@ -149,8 +148,12 @@ Result<Json> imports(Home& home, const Json&, const CancelToken&) {
 Result<Json> volume_list(Home& home, const Json&, const CancelToken&) {
   Json json;
   json["volumes"] = Json::array();
-  for (const VolumeEntry& entry : home.description().volumes)
-    if (entry.state == VolumeEntry::State::ready) json["volumes"].push_back(TRY(volume_json(home, entry)));
+  for (const VolumeEntry& entry : home.description().volumes) {
+    if (entry.state != VolumeEntry::State::ready) continue;
+    auto volume = volume_json(home, entry);
+    if (!volume && volume.error().is(err::no_device)) continue;  // removed meanwhile
+    json["volumes"].push_back(TRY(std::move(volume)));
+  }
   json.update(TRY(imports(home, {}, {})));
   return json;
 }

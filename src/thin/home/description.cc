@@ -91,9 +91,14 @@ Json to_json(const VolumeEntry& volume) {
   return json;
 }
 
+Result<void> check_volume(const VolumeEntry& volume) {
+  if (volume.id > max_device_id) return Error::make(err::invalid, "Invalid device id: {}", volume.id);
+  return check_volume_name(volume.name);
+}
+
 Result<void> put_volume(const Json& json, VolumeTable& volumes) {
   VolumeEntry volume = volume_from_json(json);
-  if (volume.id > max_device_id || !check_volume_name(volume.name))
+  if (!check_volume(volume))
     return Error::make(err::corrupt, "the pool's file has a volume of id {} and name '{}'", volume.id,
                        volume.name);
   const std::string name = volume.name;

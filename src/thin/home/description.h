@@ -35,6 +35,8 @@ Result<void> check_volume_name(std::string_view name);
 
 nlohmann::ordered_json to_json(const PoolDescription& description);
 nlohmann::ordered_json to_json(const VolumeEntry& volume);
+// What could be read again: err::invalid for an id or a name that is none.
+Result<void> check_volume(const VolumeEntry& volume);
 // Puts it into the table. err::corrupt if its id, or its name, is none or another's; JSON's exceptions.
 Result<void> put_volume(const nlohmann::ordered_json& json, VolumeTable& volumes);
 // err::corrupt if something is missing or wrong; what is not known is passed over.

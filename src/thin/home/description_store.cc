@@ -14,23 +14,26 @@ constexpr std::array<char, 16> file_magic = {'k', 'a', 'r', 's', 't', ' ', 't', 
                                              'i', 'n', ' ', 'p', 'o', 'o', 'l', '\n'};
 constexpr uint32_t file_version = 2;
 constexpr uint64_t json_at = 4096;
-constexpr uint64_t json_max = DescriptionStore::journal_at - json_at;
+constexpr uint64_t json_max = DescriptionStore::copy_size - json_at;
+// Kept for changes of the volumes that there are, so that a pool that has no room for more can lose some.
+constexpr uint64_t json_reserve = 4 << 20;
 
 struct CopyHeader {
   std::array<char, 16> magic;
   le32 version;
   le32 csum;  // crc32c of the header, with this as 0, and the JSON
   le64 generation;
+  le64 epoch;
   le64 length;  // of the JSON
 };
-static_assert(sizeof(CopyHeader) == 40 && alignof(CopyHeader) == 1);
+static_assert(sizeof(CopyHeader) == 48 && alignof(CopyHeader) == 1);
 uint32_t checksum_of(CopyHeader header, Bytes json) {
   header.csum = 0;
   return ~crc32c(crc32c(~0u, bytes_of(header)), json);
 }
 
 struct Copy {
-  uint64_t generation = 0;
+  uint64_t generation = 0, epoch = 0, json_bytes = 0;
   PoolDescription description;
 };
 
@@ -51,18 +54,18 @@ Result<Copy> read_copy(block::Device& file, uint64_t at) {
     return Error(err::checksum, "a description's checksum is wrong");
   const auto parsed = nlohmann::ordered_json::parse(as_text(json), nullptr, false);
   if (parsed.is_discarded()) return Error(err::corrupt, "the description is no JSON");
-  return Copy{header.generation, TRY(description_from_json(parsed))};
+  return Copy{header.generation, header.epoch, json.size(), TRY(description_from_json(parsed))};
 }
 
 // Copies take turns.
 uint64_t copy_at(uint64_t generation) { return (generation + 1) % 2 * DescriptionStore::copy_size; }
 
-Result<void> write_copy(block::Device& device, const PoolDescription& description, uint64_t generation) {
-  const std::string json = to_json(description).dump();
-  if (json.size() > json_max)
-    return Error::make(err::limit, "the pool has more volumes than its file can describe ({} bytes of {})",
-                       json.size(), json_max);
-  CopyHeader header{file_magic, file_version, 0, generation, json.size()};
+bool is_damage(const Error& error) { return error.is(err::corrupt) || error.is(err::checksum); }
+
+uint64_t entry_bytes(const VolumeEntry& volume) { return to_json(volume).dump().size() + 1; }
+
+Result<void> write_copy(block::Device& device, const std::string& json, uint64_t generation, uint64_t epoch) {
+  CopyHeader header{file_magic, file_version, 0, generation, epoch, json.size()};
   header.csum = checksum_of(header, as_bytes(json));
   std::vector<std::byte> bytes((json_at + json.size() + 511) / 512 * 512);
   std::ranges::copy(bytes_of(header), bytes.begin());
@@ -76,14 +79,20 @@ Result<void> write_copy(block::Device& device, const PoolDescription& descriptio
 // The newer of the copies that are whole.
 Result<DescriptionStore> DescriptionStore::open(block::Device& device) {
   auto first = read_copy(device, 0), second = read_copy(device, copy_size);
+  for (const auto* copy : {&first, &second})
+    if (!*copy && !is_damage(copy->error())) return copy->error().clone();
   if (!first && !second) return std::move(first).error();
   const bool use_second = !first || (second && second->generation > first->generation);
   Copy& newer = use_second ? *second : *first;
   DescriptionStore opened(device);
+  opened.found_damage_ = !first || !second;
   opened.description_ = std::move(newer.description);
   opened.generation_ = newer.generation;
+  opened.epoch_ = newer.epoch;
   opened.begin_journal();
   TRY(opened.journal_->replay(opened.description_.volumes));
+  opened.json_bytes_ = to_json(opened.description_).dump().size();
+  if (!first || !second || first->epoch != second->epoch) opened.journal_.reset();
   return opened;
 }
 
@@ -105,9 +114,7 @@ Result<bool> DescriptionStore::is_one(block::Device& device) {
   return overlay<CopyHeader>(head)->magic == file_magic;
 }
 
-void DescriptionStore::begin_journal() {
-  journal_.emplace(*device_, copy_at(generation_) + journal_at, copy_size - journal_at, generation_);
-}
+void DescriptionStore::begin_journal() { journal_.emplace(*device_, journal_at, size - journal_at, epoch_); }
 
 Result<void> DescriptionStore::save(PoolDescription description) {
   if (description == description_) return {};
@@ -119,13 +126,20 @@ Result<void> DescriptionStore::save(PoolDescription description) {
 
 // The description as it is, whole: into the older copy, and then, against damage, into the other one too.
 Result<void> DescriptionStore::write_next() {
-  // Should one fail, it may be there nevertheless: what is added to the journal of the one before it would be
-  // lost then.
+  // Should this fail, it may have been done nevertheless: the journal goes on with what is certain.
   journal_.reset();
-  TRY(write_copy(*device_, description_, generation_ + 1));
+  const uint64_t epoch = random_number();
+  const std::string json = to_json(description_).dump();
+  if (json.size() > json_max)
+    return Error::make(err::limit, "the pool has more volumes than its file can describe ({} bytes of {})",
+                       json.size(), json_max);
+  TRY(write_copy(*device_, json, generation_ + 1, epoch));
   ++generation_;
-  if (!write_copy(*device_, description_, generation_ + 1)) return {};
+  epoch_ = epoch;
+  json_bytes_ = json.size();
+  if (!write_copy(*device_, json, generation_ + 1, epoch)) return {};
   ++generation_;
+  found_damage_ = false;
   begin_journal();
   return {};
 }
@@ -134,20 +148,31 @@ Result<void> DescriptionStore::write_next() {
 Result<void> DescriptionStore::note(FunctionRef<Result<void>(VolumeJournal& journal)> note) {
   if (journal_) {
     auto noted = note(*journal_);
-    if (noted || !noted.error().is(err::limit)) return noted;
+    if (noted) return {};
+    if (!noted.error().is(err::limit)) {
+      journal_.reset();
+      return noted;
+    }
   }
   return write_next();
 }
 
 Result<void> DescriptionStore::put(VolumeEntry volume, Durable durable) {
   VolumeTable& volumes = description_.volumes;
+  TRY(check_volume(volume));
   const DeviceId id = volume.id;
   std::optional<VolumeEntry> before;
   if (const VolumeEntry* known = volumes.at(id)) before = *known;
+  const uint64_t bytes = entry_bytes(volume), bytes_before = before ? entry_bytes(*before) : 0;
+  if (!before && json_bytes_ + bytes > json_max - json_reserve)
+    return Error(err::limit, "the pool's file has no room for more volumes").at("device", device_->name());
   if (!volumes.put(std::move(volume)))
     return Error(err::exists, "another volume of the pool has this name").at("device", device_->name());
   auto noted = note([&](VolumeJournal& journal) { return journal.note_put(*volumes.at(id), durable); });
-  if (noted) return {};
+  if (noted) {
+    json_bytes_ += bytes - bytes_before;
+    return {};
+  }
   if (before)
     volumes.put(*std::move(before));
   else
@@ -162,7 +187,10 @@ Result<void> DescriptionStore::remove(DeviceId id, Durable durable) {
   VolumeEntry before = *known;
   volumes.remove(id);
   auto noted = note([&](VolumeJournal& journal) { return journal.note_removed(id, durable); });
-  if (!noted) volumes.put(std::move(before));
+  if (noted)
+    json_bytes_ -= std::min(json_bytes_, entry_bytes(before));
+  else
+    volumes.put(std::move(before));
   return noted;
 }
 

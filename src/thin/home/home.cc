@@ -79,7 +79,11 @@ Result<PoolDescription> describe(const NewPool& wanted) {
 Result<void> check_same_pool(const std::string& path, const NewPool& wanted) {
   if (wanted.metadata.empty()) return {};
   const auto file = PoolFile::open(path, block::OpenMode::read_only);
-  if (!file) return {};
+  if (!file) {
+    const bool is_none =
+        file.error().is(err::not_found) || file.error().is(err::corrupt) || file.error().is(err::checksum);
+    return is_none ? Result<void>() : file.error().clone();
+  }
   const PoolDescription& described = (*file)->description();
   if (described.metadata != wanted.metadata || described.data == wanted.data) return {};
   if (!TRY(look_at(wanted.metadata)).super) return {};
@@ -112,8 +116,10 @@ Result<std::unique_ptr<Home>> Home::create(const std::string& path, const NewPoo
   std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
   auto started = home->start();
   MutexLock lock(home->mutex_);
-  if (started) started = home->adopt_devices();
-  if (started) return home;
+  if (started) {
+    home->adopt_devices();
+    return home;
+  }
   // What is no pool is not left looking like one.
   ::unlink(path.c_str());
   return std::move(started).error();
@@ -124,11 +130,11 @@ Result<std::unique_ptr<Home>> Home::open(const std::string& path, HomeOptions op
   std::unique_ptr<Home> home(new Home(std::move(file), std::move(options)));
   TRY(home->start());
   MutexLock lock(home->mutex_);
+  if (home->file_->store().found_damage())
+    home->options_.log.warning("a copy of the pool's description is damaged, and the other one used",
+                               {{"pool", path}});
   TRY(home->end_unfinished());
-  // Devices that somebody else has made, or whose description was lost.
-  if (auto adopted = home->adopt_devices(); !adopted)
-    home->options_.log.warning("not all devices of the pool can be named", {{"pool", path}},
-                               &adopted.error());
+  home->adopt_devices();
   return home;
 }
 
@@ -155,11 +161,11 @@ PoolDescription Home::description() const {
 
 Result<void> Home::end_unfinished() {
   if (!can_change(pool_->mode())) return {};
+  const auto there = TRY(pool_->metadata().devices());
   std::vector<VolumeEntry> unfinished;
   for (const VolumeEntry& volume : file_->description().volumes)
-    if (volume.state != State::ready) unfinished.push_back(volume);
-  if (unfinished.empty()) return {};
-  const auto there = TRY(pool_->metadata().devices());
+    if (volume.state != State::ready || !std::ranges::binary_search(there, volume.id))
+      unfinished.push_back(volume);
   for (const VolumeEntry& volume : unfinished) {
     const bool is_there = std::ranges::binary_search(there, volume.id);
     if (volume.state == State::creating && is_there) {
@@ -172,15 +178,23 @@ Result<void> Home::end_unfinished() {
   return {};
 }
 
-Result<void> Home::adopt_devices() {
-  for (const DeviceId id : TRY(pool_->metadata().devices())) {
-    if (file_->description().volumes.at(id) != nullptr) continue;
-    const auto highest = TRY(pool_->status(id)).highest_mapped;
-    const uint64_t blocks = highest ? raw(*highest) + 1 : 0;
-    TRY(file_->store().put(
-        {.id = id, .name = fmt::format("thin-{}", id), .size = blocks * pool_->block_size()}));
-  }
-  return {};
+// Devices that somebody else has made, or whose description was lost, get a name. Those that cannot have
+// none.
+void Home::adopt_devices() {
+  auto adopted = [&]() REQUIRES(mutex_) -> Result<void> {
+    for (const DeviceId id : TRY(pool_->metadata().devices())) {
+      if (file_->description().volumes.at(id) != nullptr) continue;
+      const auto highest = TRY(pool_->status(id)).details.highest_mapped;
+      const uint64_t blocks = highest ? raw(*highest) + 1 : 0;
+      std::string name = fmt::format("thin-{}", id);
+      for (unsigned i = 2; file_->description().volumes.has_name(name); ++i)
+        name = fmt::format("thin-{}-{}", id, i);
+      TRY(file_->store().put({.id = id, .name = std::move(name), .size = blocks * pool_->block_size()}));
+    }
+    return {};
+  }();
+  if (!adopted)
+    options_.log.warning("not all devices of the pool can be named", {{"pool", path()}}, &adopted.error());
 }
 
 // ---- volumes
@@ -206,13 +220,16 @@ Result<DeviceId> Home::choose_id(std::optional<DeviceId> wanted) const {
   const VolumeTable& volumes = file_->description().volumes;
   if (!wanted) wanted = volumes.free_id();
   if (!wanted) return Error(err::limit, "the pool has as many devices as there are ids");
+  if (*wanted > max_device_id) return Error::make(err::invalid, "Invalid device id: {}", *wanted);
   if (volumes.at(*wanted) != nullptr)
     return Error::make(err::exists, "the pool has a volume with id {}", *wanted);
   return *wanted;
 }
 
 Result<void> Home::set_state(DeviceId id, State state, DescriptionStore::Durable durable) {
-  VolumeEntry volume = *file_->description().volumes.at(id);
+  const VolumeEntry* known = file_->description().volumes.at(id);
+  if (known == nullptr) return Error::make(err::no_device, "the pool has no volume {}", id);
+  VolumeEntry volume = *known;
   volume.state = state;
   return file_->store().put(std::move(volume), durable);
 }
@@ -254,6 +271,7 @@ Result<VolumeEntry> Home::import_volume(const ImportRequest& request, CancelToke
     TRY(check_new_name(request.name));
   }
   Imports::Running running(imports_, request.name, std::move(cancel));
+  if (running.is_second()) return Error::make(err::exists, "a volume '{}' is being imported", request.name);
   auto imported = without_throwing([&] { return import_running(request, running); });
   if (!imported) return running.failed(std::move(imported).error());
   return imported;
@@ -275,8 +293,9 @@ Result<VolumeEntry> Home::import_running(const ImportRequest& request, Imports::
     entry = TRY(add(entry, [&] { return pool_->create_thin(entry.id); }));
   }
   running.set_id(entry.id);
+  VolumeRef volume;  // in use until its state is set: nobody deletes it
   auto filled = without_throwing([&]() -> Result<void> {
-    const auto volume = TRY(pool_->open_volume(entry.id, entry.size));
+    volume = TRY(pool_->open_volume(entry.id, entry.size));
     return running.copy(*source, *volume, pool_->block_size());
   });
   MutexLock lock(mutex_);
@@ -285,6 +304,7 @@ Result<VolumeEntry> Home::import_running(const ImportRequest& request, Imports::
     entry.state = State::ready;
     return entry;
   }
+  volume.reset();
   // What cannot be deleted now is when the pool is next opened.
   auto gone = pool_->delete_device(entry.id);
   if (gone) gone = file_->store().remove(entry.id, later);
@@ -295,6 +315,7 @@ Result<VolumeEntry> Home::import_running(const ImportRequest& request, Imports::
 }
 
 void Home::stop() {
+  stopping_.cancel();
   imports_.end_all();
   pool_->stop_waiting();
 }
@@ -325,9 +346,13 @@ Result<void> Home::remove_volume(const std::string& name_or_id) {
     return {};
   }
   const VolumeEntry entry = TRY(find(name_or_id));
+  // Asked first: what is written as being deleted is, after a crash.
+  if (pool_->is_in_use(entry.id)) return Error::make(err::busy, "thin device {} is in use", entry.id);
   TRY(set_state(entry.id, State::deleting));
   if (auto deleted = pool_->delete_device(entry.id); !deleted) {
-    TRY(set_state(entry.id, State::ready));
+    if (auto restored = set_state(entry.id, State::ready); !restored)
+      options_.log.error("a volume that could not be deleted will be when the pool is next opened",
+                         {{"pool", path()}, {"volume", entry.name}}, &restored.error());
     return deleted;
   }
   return file_->store().remove(entry.id, later);
@@ -356,7 +381,7 @@ Result<VolumeRef> Home::open_volume(const VolumeEntry& entry) {
   std::shared_ptr<block::Device> origin;
   if (!entry.origin.empty()) {
     if (auto open = pool_->volume_in_use(entry.id)) return open;
-    origin = TRY(options_.open(entry.origin, block::OpenMode::read_only, {}));
+    origin = TRY(options_.open(entry.origin, block::OpenMode::read_only, {.cancel = stopping_.token()}));
   }
   return pool_->open_volume(entry.id, entry.size, std::move(origin));
 }
@@ -372,8 +397,22 @@ Result<std::optional<std::string>> Home::message(const std::string& text) {
   for (const VolumeEntry& volume : file_->description().volumes)
     if (!std::ranges::binary_search(there, volume.id)) gone.push_back(volume.id);
   for (const DeviceId id : gone) TRY(file_->store().remove(id));
-  TRY(adopt_devices());
+  adopt_devices();
+  if (const auto snapshot = snapshot_made_by(text)) name_snapshot(snapshot->id, snapshot->origin);
   return answer;
+}
+
+// A snapshot is as large as its origin, and shows through what that does.
+void Home::name_snapshot(DeviceId id, DeviceId origin_id) {
+  const VolumeEntry *made = file_->description().volumes.at(id),
+                    *origin = file_->description().volumes.at(origin_id);
+  if (made == nullptr || origin == nullptr) return;
+  VolumeEntry entry = *made;
+  entry.size = origin->size;
+  entry.origin = origin->origin;
+  entry.snapshot_of = origin->name;
+  if (auto put = file_->store().put(std::move(entry)); !put)
+    options_.log.warning("a snapshot has the size of what it maps", {{"pool", path()}}, &put.error());
 }
 
 Result<void> Home::grow(std::optional<uint64_t> data_size, std::optional<uint64_t> metadata_size) {

@@ -81,7 +81,7 @@ class Home {
   Result<VolumeEntry> volume(const std::string& name_or_id) const;
   Result<VolumeRef> open_volume(const VolumeEntry& entry);
 
-  // Ends what is being imported, and whoever waits for the pool.
+  // Ends what is being imported or opened, and whoever waits for the pool.
   void stop();
 
   // A message of the kernel's. Devices made by one are named by their id and have the size of their origin;
@@ -94,7 +94,8 @@ class Home {
   Home(std::unique_ptr<PoolFile> file, HomeOptions options);
   Result<void> start();
   Result<void> end_unfinished() REQUIRES(mutex_);
-  Result<void> adopt_devices() REQUIRES(mutex_);
+  void adopt_devices() REQUIRES(mutex_);
+  void name_snapshot(DeviceId id, DeviceId origin_id) REQUIRES(mutex_);
   // Of the state `creating`, and then ready; or `importing`, which it stays.
   Result<VolumeEntry> add(VolumeEntry entry, FunctionRef<Result<void>()> make) REQUIRES(mutex_);
   Result<void> check_new_name(const std::string& name) const REQUIRES(mutex_);
@@ -106,6 +107,7 @@ class Home {
   Result<VolumeEntry> find(const std::string& name_or_id) const REQUIRES(mutex_);
 
   const HomeOptions options_;
+  CancelSource stopping_;
   Imports imports_;
   mutable Mutex mutex_{home_lock};
   const std::unique_ptr<PoolFile> file_;

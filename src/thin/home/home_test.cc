@@ -136,9 +136,8 @@ TEST_F(HomeTest, ADamagedCopyOfTheDescriptionIsPassedOver) {
       auto opened = Home::open(path, options);
       ASSERT_TRUE(opened) << opened.error().message();
       EXPECT_TRUE((*opened)->volume("root"));
-      const auto later = (*opened)->volume("1");
+      const auto later = (*opened)->volume("later");
       ASSERT_TRUE(later);
-      EXPECT_TRUE(later->name == "later" || later->name == "thin-1");
       auto found = bytes;
       std::ranges::fill(found, std::byte{0});
       ASSERT_TRUE((*opened)->open_volume(*later).value()->read(0, found));
@@ -202,6 +201,47 @@ TEST_F(HomeTest, DevicesThatHoldAPoolAreTakenOver) {
   auto same = Home::create(directory_ + "/other", {.metadata = metadata, .data = metadata}, options);
   EXPECT_FALSE(same);
   ::unlink((directory_ + "/other").c_str());
+}
+
+TEST_F(HomeTest, IdsThatAreNoneAreRefusedAndLeaveNothing) {
+  create({.data_size = 64 * mib});
+  for (const DeviceId id : {max_device_id + 1, ~DeviceId{0}})
+    EXPECT_TRUE(home->add_volume("x", mib, "", id).error().is(err::invalid));
+  ASSERT_TRUE(home->add_volume("x", mib, "", max_device_id));
+  EXPECT_TRUE(home->add_snapshot("x", "y", false, max_device_id + 1).error().is(err::invalid));
+  reopen();
+  EXPECT_EQ(home->description().volumes.size(), 1u);
+}
+
+// What messages make: a snapshot is as large as its origin; whatever names there are, devices get one.
+TEST_F(HomeTest, DevicesMadeByMessagesHaveTheirOriginsSize) {
+  create({.data_size = 64 * mib});
+  ASSERT_TRUE(home->add_volume("thin-7", 8 * mib, "", DeviceId{0}));
+  ASSERT_TRUE(home->message("create_snap 1 0"));
+  EXPECT_EQ(home->volume("1")->size, 8 * mib);
+  EXPECT_EQ(home->volume("1")->snapshot_of, "thin-7");
+  ASSERT_TRUE(home->message("create_thin 7"));
+  EXPECT_EQ(home->volume("7")->name, "thin-7-2");
+  ASSERT_TRUE(home->message("set_transaction_id 0 5"));
+  reopen();
+  EXPECT_EQ(home->description().volumes.size(), 3u);
+}
+
+// A volume that is in use is not deleted, not even after a crash while it was asked for; one whose device is
+// gone is no volume.
+TEST_F(HomeTest, WhatIsInUseIsNotWrittenAsBeingDeleted) {
+  create({.data_size = 64 * mib});
+  ASSERT_TRUE(home->add_volume("used", mib, "", {}));
+  ASSERT_TRUE(home->add_volume("gone", mib, "", {}));
+  {
+    const auto volume = home->open_volume(*home->volume("used")).value();
+    EXPECT_TRUE(home->remove_volume("used").error().is(err::busy));
+  }
+  ASSERT_TRUE(home->pool().delete_device(home->volume("gone")->id));
+  EXPECT_EQ(ask(R"({"command": "volume-list"})")["volumes"].size(), 1u);
+  reopen();
+  EXPECT_TRUE(home->volume("used"));
+  EXPECT_FALSE(home->volume("gone"));
 }
 
 TEST_F(HomeTest, MessagesAndNamesGoTogether_TH003) {

@@ -11,6 +11,7 @@ namespace karst::thin {
 Imports::Running::Running(Imports& imports, std::string name, CancelToken cancel)
     : imports_(imports), name_(std::move(name)), stop_(std::move(cancel)) {
   MutexLock lock(imports_.mutex_);
+  second_ = std::ranges::find(imports_.running_, name_, &Running::name_) != imports_.running_.end();
   imports_.running_.push_back(this);
   number_ = ++imports_.begun_;
   if (imports_.closed_) stop_.cancel();

@@ -34,6 +34,8 @@ class Imports {
     ~Running();
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
+    // Whether another of that name runs: then this one should not.
+    bool is_second() const { return second_; }
     CancelToken token() const { return stop_.token(); }
     void set_id(DeviceId id);
     // `unit` as block::CopyOptions has it.
@@ -48,6 +50,7 @@ class Imports {
     const std::string name_;
     std::optional<DeviceId> id_;  // guarded by the imports' lock
     uint64_t number_ = 0;
+    bool second_ = false;
     const CancelSource stop_;
     Progress progress_;
   };

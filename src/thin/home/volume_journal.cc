@@ -22,7 +22,7 @@ struct RecordHeader {
   std::array<char, 8> magic;
   le32 csum;    // crc32c of that of the record before, the header with this as 0, and the JSON
   le32 length;  // of the JSON
-  le64 generation;
+  le64 epoch;
   le64 number;
   le64 writer;
 };
@@ -31,13 +31,6 @@ static_assert(sizeof(RecordHeader) == 40 && alignof(RecordHeader) == 1);
 uint32_t checksum_of(uint32_t before, RecordHeader header, Bytes json) {
   header.csum = 0;
   return ~crc32c(crc32c(~before, bytes_of(header)), json);
-}
-
-uint64_t random_number() {
-  const Uuid random = Uuid::random();
-  le64 number;
-  std::memcpy(&number, random.bytes.data(), sizeof number);
-  return number;
 }
 
 uint64_t record_size(uint64_t length) {
@@ -54,8 +47,15 @@ Result<void> apply_change(const Json& change, VolumeTable& volumes) {
 
 }  // namespace
 
-VolumeJournal::VolumeJournal(block::Device& file, uint64_t at, uint64_t size, uint64_t generation)
-    : file_(&file), at_(at), size_(size), generation_(generation), writer_(random_number()) {}
+uint64_t random_number() {
+  const Uuid random = Uuid::random();
+  le64 number;
+  std::memcpy(&number, random.bytes.data(), sizeof number);
+  return number;
+}
+
+VolumeJournal::VolumeJournal(block::Device& file, uint64_t at, uint64_t size, uint64_t epoch)
+    : file_(&file), at_(at), size_(size), epoch_(epoch), writer_(random_number()) {}
 
 Result<void> VolumeJournal::replay(VolumeTable& volumes) {
   std::vector<std::byte> buffer;
@@ -70,8 +70,8 @@ Result<void> VolumeJournal::replay(VolumeTable& volumes) {
     const Bytes rest = Bytes(buffer).subspan(end_ - begin);
     const RecordHeader& header = *overlay<RecordHeader>(rest);
     const auto json = slice(rest, sizeof header, header.length);
-    if (header.magic != record_magic || header.generation != generation_ || header.number != number_ ||
-        !json || header.csum != checksum_of(before_, header, *json))
+    if (header.magic != record_magic || header.epoch != epoch_ || header.number != number_ || !json ||
+        header.csum != checksum_of(before_, header, *json))
       return {};
     try {
       TRY(apply_change(Json::parse(as_text(*json)), volumes));
@@ -88,13 +88,18 @@ Result<void> VolumeJournal::replay(VolumeTable& volumes) {
 Result<void> VolumeJournal::append(const std::string& json, Durable durable) {
   const uint64_t size = record_size(json.size());
   if (size > record_max || size > size_ - end_) return Error(err::limit, "the journal of volumes is full");
-  RecordHeader header{record_magic, 0, static_cast<uint32_t>(json.size()), generation_, number_, writer_};
+  RecordHeader header{record_magic, 0, static_cast<uint32_t>(json.size()), epoch_, number_, writer_};
   header.csum = checksum_of(before_, header, as_bytes(json));
   std::vector<std::byte> record(size);
   std::ranges::copy(bytes_of(header), record.begin());
   std::ranges::copy(as_bytes(json), record.begin() + sizeof header);
-  TRY(file_->write(at_ + end_, record));
-  if (durable == Durable::now) TRY(file_->flush());
+  auto written = file_->write(at_ + end_, record);
+  if (written && durable == Durable::now) written = file_->flush();
+  if (!written) {
+    // It was refused: it should not be found by whoever opens the pool next.
+    static_cast<void>(file_->write_zeroes(at_ + end_, sector_size));
+    return written;
+  }
   end_ += size;
   ++number_;
   before_ = header.csum;

@@ -76,13 +76,13 @@ class PoolMetadata {
   Result<void> erase(ThinDevice& device, VirtualBlock from, VirtualBlock to, Freed freed,
                      FunctionRef<void(VirtualBlock, Mapping, bool last)> each);
   void give_back(DataBlock begin, uint64_t count);
-  Result<std::optional<VirtualBlock>> highest_mapped(const ThinDevice& device);
-  uint64_t mapped_blocks(const ThinDevice& device) const;
   struct Details {
     uint64_t mapped_blocks, transaction_id;
     uint32_t creation_time, snapshotted_time;
+    std::optional<VirtualBlock> highest_mapped;
   };
-  Details details(const ThinDevice& device) const;
+  // Of a device that need not be open, and is not because of this. err::no_device.
+  Result<Details> details(DeviceId id);
 
   // Reserves a data block for insert(), or until unreserve(). Nothing if there is none.
   Result<std::optional<DataBlock>> reserve_block();

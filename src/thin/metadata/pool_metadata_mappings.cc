@@ -117,23 +117,18 @@ void PoolMetadata::give_back(DataBlock begin, uint64_t count) {
   changed_ = true;
 }
 
-Result<std::optional<VirtualBlock>> PoolMetadata::highest_mapped(const ThinDevice& device) {
-  SharedLock lock(lock_);
-  TRY(check_usable(device));
-  const auto found = TRY(state_->mappings.last(device.root_));
-  if (!found) return std::optional<VirtualBlock>();
-  return std::optional<VirtualBlock>(VirtualBlock{found->key()});
-}
-
-uint64_t PoolMetadata::mapped_blocks(const ThinDevice& device) const {
-  SharedLock lock(lock_);
-  return device.mapped_blocks_;
-}
-
-PoolMetadata::Details PoolMetadata::details(const ThinDevice& device) const {
-  SharedLock lock(lock_);
-  return {device.mapped_blocks_, device.transaction_id_, device.creation_time_,
-          device.snapshotted_time_.load(std::memory_order_relaxed)};
+Result<PoolMetadata::Details> PoolMetadata::details(DeviceId id) {
+  ExclusiveLock lock(lock_);
+  TRY(check_usable());
+  const ThinDeviceRef device = TRY(device_locked(id));
+  Details details{.mapped_blocks = device->mapped_blocks_,
+                  .transaction_id = device->transaction_id_,
+                  .creation_time = device->creation_time_,
+                  .snapshotted_time = device->snapshotted_time_.load(std::memory_order_relaxed),
+                  .highest_mapped = {}};
+  if (const auto last = TRY(state_->mappings.last(device->root_)))
+    details.highest_mapped = VirtualBlock{last->key()};
+  return details;
 }
 
 }  // namespace karst::thin

@@ -52,7 +52,7 @@ Volume contents(PoolMetadata& pool, DeviceId id) {
         found[raw(at)] = raw(mapping.block);
         return true;
       }));
-  EXPECT_EQ(pool.mapped_blocks(*device), found.size());
+  EXPECT_EQ(pool.details(id)->mapped_blocks, found.size());
   return found;
 }
 

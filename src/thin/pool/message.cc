@@ -87,6 +87,14 @@ constexpr Message kernels_messages[] = {
 
 }  // namespace
 
+std::optional<SnapshotMade> snapshot_made_by(std::string_view message) {
+  const MessageWords words = split_words(message);
+  if (words.size() != 3 || !same_word(words[0], "create_snap")) return std::nullopt;
+  const auto id = device_id(words[1]), origin = device_id(words[2]);
+  if (!id || !origin) return std::nullopt;
+  return SnapshotMade{*id, *origin};
+}
+
 std::span<const Message> pool_messages() { return kernels_messages; }
 
 Result<MessageAnswer> send_message(Pool& pool, std::string_view text, std::span<const Message> messages) {

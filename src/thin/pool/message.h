@@ -24,6 +24,11 @@ struct Message {
   std::string_view word;
   Result<MessageAnswer> (*handle)(Pool& pool, const MessageWords& words);
 };
+// What a create_snap that was carried out has made.
+struct SnapshotMade {
+  DeviceId id, origin;
+};
+std::optional<SnapshotMade> snapshot_made_by(std::string_view message);
 std::span<const Message> pool_messages();
 Result<MessageAnswer> send_message(Pool& pool, std::string_view message,
                                    std::span<const Message> messages = pool_messages());

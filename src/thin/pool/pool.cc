@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/without_throwing.h"
 #include "thin/format/errors.h"
 #include "thin/pool/volume.h"
 
@@ -69,7 +70,12 @@ Result<void> Pool::start() {
   const auto period = std::clamp<std::chrono::nanoseconds>(
       options_.commit_period / 4, std::chrono::milliseconds(10), std::chrono::milliseconds(250));
   timer_ = TRY(Periodic::start(period, [this] {
-    tick();
+    const auto ticked = without_throwing([this]() -> Result<void> {
+      tick();
+      return {};
+    });
+    if (!ticked)
+      options_.log.warning("what was due was not done", {{"pool", options_.name}}, &ticked.error());
     return true;
   }));
   return {};
@@ -355,17 +361,14 @@ void Pool::tick() {
   if (pages_.is_short()) trim_lookup_memory();
 }
 
+// Under the lock, and not by references: the last one of a volume may be the last of the pool, which must not
+// end in its own timer.
 void Pool::trim_lookup_memory() {
-  // Their last references may be these: a volume's end takes the lock.
-  std::vector<VolumeRef> open;
+  std::vector<MappingTable::Pages> taken;
   {
     MutexLock lock(volumes_mutex_);
-    open.reserve(volumes_.size());
-    for (const auto& [id, volume] : volumes_)
-      if (auto held = VolumeRef::try_share(*volume)) open.push_back(std::move(held));
+    for (const auto& [id, volume] : volumes_) taken.push_back(volume->take_pages());
   }
-  std::vector<MappingTable::Pages> taken;
-  for (const auto& volume : open) taken.push_back(volume->take_pages());
   in_flight_.drain();
 }
 
@@ -401,6 +404,11 @@ VolumeRef Pool::volume_in_use(DeviceId id) {
   return open == volumes_.end() ? nullptr : VolumeRef::try_share(*open->second);
 }
 
+bool Pool::is_in_use(DeviceId id) {
+  MutexLock lock(volumes_mutex_);
+  return volumes_.contains(id);
+}
+
 void Pool::forget(const Volume& volume) {
   MutexLock lock(volumes_mutex_);
   const auto known = volumes_.find(volume.id());
@@ -432,10 +440,12 @@ Result<void> Pool::command(const char* operation, FunctionRef<Result<void>()> ma
 }
 
 Result<void> Pool::create_thin(DeviceId id) {
+  if (id > max_device_id) return Error(err::invalid, "Invalid device id");
   return command("dm_pool_create_thin", [&] { return metadata_->create_thin(id); });
 }
 
 Result<void> Pool::create_snap(DeviceId id, DeviceId origin) {
+  if (id > max_device_id) return Error(err::invalid, "Invalid device id");
   MutexLock one(commands_mutex_);
   const VolumeRef volume = volume_in_use(origin);
   return command("dm_pool_create_snap", [&] {
@@ -462,12 +472,11 @@ Result<void> Pool::release_metadata_snap() {
   return command("dm_pool_release_metadata_snap", [&] { return metadata_->release_metadata_snap(); });
 }
 
+// Without references: who looks is no user.
 Result<Pool::DeviceStatus> Pool::status(DeviceId id) {
-  DeviceStatus status;
-  if (const auto volume = volume_in_use(id)) status.requests = volume->counts();
-  const auto device = TRY(metadata_->open_device(id));
-  status.mapped_blocks = metadata_->mapped_blocks(*device);
-  status.highest_mapped = TRY(metadata_->highest_mapped(*device));
+  DeviceStatus status{.details = TRY(metadata_->details(id)), .requests = {}};
+  MutexLock lock(volumes_mutex_);
+  if (const auto open = volumes_.find(id); open != volumes_.end()) status.requests = open->second->counts();
   return status;
 }
 

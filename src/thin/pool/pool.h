@@ -85,6 +85,7 @@ class Pool final : private CommitSteps {
   // The origin, read-only, is outlived by the volume's user. Errors in the kernel's words.
   Result<VolumeRef> open_volume(DeviceId id, uint64_t size, std::shared_ptr<block::Device> origin = nullptr);
 
+  bool is_in_use(DeviceId id);
   // The one that is open, if any.
   VolumeRef volume_in_use(DeviceId id);
 
@@ -117,8 +118,7 @@ class Pool final : private CommitSteps {
   Status status();
   // Of a device, whether a volume is open or not.
   struct DeviceStatus {
-    uint64_t mapped_blocks = 0;
-    std::optional<VirtualBlock> highest_mapped;
+    PoolMetadata::Details details;
     std::optional<block::IoCounts> requests;  // of the volume that is open
   };
   Result<DeviceStatus> status(DeviceId id);

@@ -190,7 +190,7 @@ TEST_F(PoolStateTest, FullMetadataLosesNothing) {
   EXPECT_NE(line().find(" ro "), std::string::npos);
   EXPECT_GT(written, 5000);
   EXPECT_EQ(refused("create_thin 1").errno_value(), EOPNOTSUPP);
-  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, written);
+  EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, written);
   EXPECT_EQ(read_all(*volume, place(written - 1) * block_bytes, 512), sector);
 }
 

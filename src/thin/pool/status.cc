@@ -39,8 +39,10 @@ std::string volume_status_line(const Pool& pool, const Result<Pool::DeviceStatus
   if (!status) return "thin Error";
   const uint64_t sectors = pool.block_size() / sector_size;
   const std::string highest =
-      status->highest_mapped ? fmt::format("{}", (raw(*status->highest_mapped) + 1) * sectors - 1) : "-";
-  return fmt::format("thin {} {}", status->mapped_blocks * sectors, highest);
+      status->details.highest_mapped
+          ? fmt::format("{}", (raw(*status->details.highest_mapped) + 1) * sectors - 1)
+          : "-";
+  return fmt::format("thin {} {}", status->details.mapped_blocks * sectors, highest);
 }
 
 }  // namespace karst::thin

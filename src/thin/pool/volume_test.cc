@@ -138,10 +138,10 @@ TEST_F(VolumeTest, ZeroesMayKeepTheirBlocks) {
   ASSERT_TRUE(volume->write(0, pattern(1, 2 * block_bytes)));
   ASSERT_TRUE(volume->write_zeroes(0, 4 * block_bytes, block::IoFlags::no_unmap | block::IoFlags::fua));
   EXPECT_EQ(read_all(*volume, 0, 4 * block_bytes), Bytes(4 * block_bytes));
-  EXPECT_EQ(pool->status(0)->mapped_blocks, 4u);
+  EXPECT_EQ(pool->status(0)->details.mapped_blocks, 4u);
   ASSERT_TRUE(volume->write_zeroes(0, 3 * block_bytes));
   ASSERT_TRUE(volume->discard(3 * block_bytes, block_bytes, block::IoFlags::fua));
-  EXPECT_EQ(pool->status(0)->mapped_blocks, 0u);
+  EXPECT_EQ(pool->status(0)->details.mapped_blocks, 0u);
   EXPECT_FALSE(pool->metadata().changed());  // it was to be durable
   EXPECT_EQ(volume->counts().of(IoOp::write_zeroes).requests, 2u);
   EXPECT_EQ(volume->counts().of(IoOp::discard).requests, 1u);
@@ -223,14 +223,14 @@ TEST_F(VolumeTest, DiscardsUnmapWholeBlocks) {
   const auto volume = create(0, 100);
   ASSERT_TRUE(volume->write(0, pattern(1, 4 * block_bytes)));
   ASSERT_TRUE(volume->discard(0, 4096));
-  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 4);
+  EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, 4);
   ASSERT_TRUE(volume->discard(4096, 2 * block_bytes));
-  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 3);
+  EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, 3);
   EXPECT_EQ(read_all(*volume, block_bytes, block_bytes), Bytes(block_bytes));
   EXPECT_EQ(volume->discard_granularity(), block_bytes);
   EXPECT_EQ(volume->discard_max(), 64 << 20);
   ASSERT_TRUE(volume->discard(0, 100 * block_bytes));
-  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 0);
+  EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, 0);
   ASSERT_TRUE(pool->quiesce());
   EXPECT_EQ(used(), 0);
 }
@@ -248,7 +248,7 @@ TEST_F(VolumeTest, DiscardsAroundTheirLimits_TH048) {
       for (uint64_t i = 0; i < 3000; ++i) ASSERT_TRUE(volume->write(i * unit, Bytes(pattern(i, 512))));
       ASSERT_TRUE(volume->discard(begin, length));
       const uint64_t first = (begin + unit - 1) / unit, last = (begin + length) / unit;
-      EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 3000 - (last > first ? last - first : 0))
+      EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, 3000 - (last > first ? last - first : 0))
           << begin << " " << length;
       if (first > 0) {
         EXPECT_EQ(read_all(*volume, (first - 1) * unit, 512), pattern(first - 1, 512));
@@ -266,7 +266,7 @@ TEST_F(VolumeTest, DiscardsAreRefusedWhereThePoolIgnoresThem) {
   ASSERT_TRUE(volume->write(0, pattern(1, block_bytes)));
   EXPECT_TRUE(volume->discard(0, block_bytes).error().is(err::unsupported));
   EXPECT_EQ(volume->discard_granularity(), 0);
-  EXPECT_EQ(pool->status(volume->id())->mapped_blocks, 1);
+  EXPECT_EQ(pool->status(volume->id())->details.mapped_blocks, 1);
 }
 
 // TH-047

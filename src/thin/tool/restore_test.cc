@@ -50,7 +50,7 @@ TEST(ThinRestore, IsOpenedAsAPool) {
   cache::Cache cache({.limit = 4 << 20});
   const auto pool = PoolMetadata::open(*restored, cache, Opening::for_writing).value();
   const auto device = pool->open_device(1).value();
-  EXPECT_EQ(pool->mapped_blocks(*device), 2000u);
+  EXPECT_EQ(pool->details(device->id())->mapped_blocks, 2000u);
   EXPECT_TRUE(pool->delete_device(3));
   class NoData final : public CommitSteps {
     Result<void> flush_data() override { return {}; }
