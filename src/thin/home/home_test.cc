@@ -235,7 +235,15 @@ TEST_F(HomeTest, WhatIsInUseIsNotWrittenAsBeingDeleted) {
   ASSERT_TRUE(home->add_volume("gone", mib, "", {}));
   {
     const auto volume = home->open_volume(*home->volume("used")).value();
+    const auto journal = [&] {
+      std::vector<std::byte> read(1 << 16);
+      const auto file = block::FileDevice::open(path, block::OpenMode::read_only).value();
+      EXPECT_TRUE(file->read(DescriptionStore::journal_at, read));
+      return read;
+    };
+    const auto before = journal();
     EXPECT_TRUE(home->remove_volume("used").error().is(err::busy));
+    EXPECT_EQ(journal(), before);
   }
   ASSERT_TRUE(home->pool().delete_device(home->volume("gone")->id));
   EXPECT_EQ(ask(R"({"command": "volume-list"})")["volumes"].size(), 1u);
