@@ -173,6 +173,9 @@ Result<void> Home::end_unfinished() {
       continue;
     }
     if (is_there) TRY(pool_->delete_device(volume.id));
+    if (volume.state == State::ready)
+      options_.log.warning("the metadata has no such device any more: its name is forgotten",
+                           {{"pool", path()}, {"volume", volume.name}});
     TRY(file_->store().remove(volume.id));
   }
   return {};
