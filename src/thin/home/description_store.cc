@@ -33,7 +33,7 @@ uint32_t checksum_of(CopyHeader header, Bytes json) {
 }
 
 struct Copy {
-  uint64_t generation = 0, epoch = 0, json_bytes = 0;
+  uint64_t generation = 0, epoch = 0;
   PoolDescription description;
 };
 
@@ -54,7 +54,7 @@ Result<Copy> read_copy(block::Device& file, uint64_t at) {
     return Error(err::checksum, "a description's checksum is wrong");
   const auto parsed = nlohmann::ordered_json::parse(as_text(json), nullptr, false);
   if (parsed.is_discarded()) return Error(err::corrupt, "the description is no JSON");
-  return Copy{header.generation, header.epoch, json.size(), TRY(description_from_json(parsed))};
+  return Copy{header.generation, header.epoch, TRY(description_from_json(parsed))};
 }
 
 // Copies take turns.

@@ -13,6 +13,7 @@
 
 namespace karst::thin {
 
+// Not to be met again: epochs, and the numbers of writers.
 uint64_t random_number();
 
 class VolumeJournal {
